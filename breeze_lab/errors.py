@@ -1,0 +1,112 @@
+"""The exception tree: every failure a caller can meet has a type here.
+
+A message says what happened, the value it happened to and what to do next. It
+never carries a secret: keys, session tokens and passwords stay out of
+messages, because a message ends up in notebooks, logs and screenshots.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AmbiguousInstrument",
+    "BadResponse",
+    "BreezeLabError",
+    "FeedDisconnected",
+    "FeedError",
+    "InstrumentError",
+    "InstrumentNotFound",
+    "LoginError",
+    "NotLoggedIn",
+    "ProcessError",
+    "RateLimited",
+    "RequestError",
+    "SessionExpired",
+    "SettingsError",
+    "SubscriptionRefused",
+]
+
+
+class BreezeLabError(Exception):
+    """Base of every error Breeze Lab raises on purpose."""
+
+
+class SettingsError(BreezeLabError):
+    """A setting is missing or cannot be used."""
+
+
+class ProcessError(BreezeLabError):
+    """A background process (relay, practice market) did not start or answer."""
+
+
+class LoginError(BreezeLabError):
+    """The broker refused the login."""
+
+
+class NotLoggedIn(LoginError):
+    """The call needs a session and there is none yet."""
+
+
+class SessionExpired(LoginError):
+    """The session was valid once and no longer is."""
+
+
+class InstrumentError(BreezeLabError):
+    """A name does not lead to exactly one instrument."""
+
+
+class InstrumentNotFound(InstrumentError):
+    """No instrument has this name.
+
+    Parameters
+    ----------
+    message
+        What happened, the nearest names and what to type.
+    nearest
+        Keys of the nearest instruments, best first (``"NSE:RELIANCE"``).
+    """
+
+    def __init__(self, message: str, nearest: tuple[str, ...] = ()) -> None:
+        """Keep the nearest keys beside the message."""
+        super().__init__(message)
+        self.nearest = nearest
+
+
+class AmbiguousInstrument(InstrumentError):
+    """Several instruments have this name.
+
+    Parameters
+    ----------
+    message
+        What happened and what to type.
+    candidates
+        Keys of the instruments it could mean.
+    """
+
+    def __init__(self, message: str, candidates: tuple[str, ...] = ()) -> None:
+        """Keep the candidates beside the message."""
+        super().__init__(message)
+        self.candidates = candidates
+
+
+class RequestError(BreezeLabError):
+    """A REST call did not bring a value."""
+
+
+class RateLimited(RequestError):
+    """The broker refused the call because its call budget is used up."""
+
+
+class BadResponse(RequestError):
+    """The broker answered something that is not a value (HTML, a wrong shape)."""
+
+
+class FeedError(BreezeLabError):
+    """The live feed cannot do what was asked."""
+
+
+class FeedDisconnected(FeedError):
+    """The connection to the relay is gone and could not be restored."""
+
+
+class SubscriptionRefused(FeedError):
+    """The relay refused a subscription."""

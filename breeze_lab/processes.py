@@ -1,0 +1,138 @@
+"""Background processes: start the one, find the one.
+
+The relay and the practice market run once per user, whoever needs them first.
+A running process holds a lock on ``<name>.lock`` for its whole life and writes
+``<name>.json`` (its ready record, mode 0600) when it can serve. The lock, not
+a process id, says whether it lives, so a crash leaves nothing to clean up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import IO, TYPE_CHECKING, Any
+
+from breeze_lab.errors import ProcessError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+__all__ = ["AlreadyRunning", "claim", "ensure", "publish", "running"]
+
+
+class AlreadyRunning(ProcessError):
+    """Another process of this name holds the lock."""
+
+
+@contextlib.contextmanager
+def claim(runtime: Path, name: str) -> Iterator[None]:
+    """Hold the lock of `name` while the block runs; drop the ready record at its end.
+
+    Raises
+    ------
+    AlreadyRunning
+        When another process holds it.
+    """
+    with (runtime / f"{name}.lock").open("a") as lock:
+        # `running` holds the lock for an instant while it looks, so one refusal proves nothing.
+        for _ in range(20):
+            if _try_lock(lock):
+                break
+            time.sleep(0.02)
+        else:
+            raise AlreadyRunning(f"A {name} is already running for this user.")
+        record = runtime / f"{name}.json"
+        record.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            record.unlink(missing_ok=True)
+
+
+def publish(runtime: Path, name: str, record: dict[str, Any]) -> None:
+    """Write the ready record of `name`, with our process id; appears whole or not at all."""
+    temporary = runtime / f".{name}.{os.getpid()}.json"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump({**record, "pid": os.getpid()}, file)
+    temporary.replace(runtime / f"{name}.json")
+
+
+def running(runtime: Path, name: str) -> dict[str, Any] | None:
+    """Return the ready record of the running `name`, or None when none serves."""
+    lock = runtime / f"{name}.lock"
+    if not lock.exists():
+        return None
+    with lock.open("a") as handle:
+        if _try_lock(handle):
+            return None
+    try:
+        record: dict[str, Any] = json.loads((runtime / f"{name}.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return record
+
+
+def ensure(
+    runtime: Path, name: str, module: str, arguments: Sequence[str] = (), *, timeout_s: float = 30.0
+) -> dict[str, Any]:
+    """Return the ready record of `name`, starting it when none runs.
+
+    Parameters
+    ----------
+    runtime
+        The folder of locks and records.
+    name
+        Process name, ``"relay"`` or ``"practice"``.
+    module, arguments
+        What ``python -m`` runs when none is there. It outlives the caller: it
+        has a session of its own and an interrupt in the notebook spares it.
+    timeout_s
+        How long to wait for its record.
+
+    Raises
+    ------
+    ProcessError
+        When it did not become ready; the message ends with its last words.
+    """
+    deadline = time.monotonic() + timeout_s
+    log = runtime / f"{name}.log"
+    child: subprocess.Popen[bytes] | None = None
+    while True:
+        record = running(runtime, name)
+        if record is not None:
+            return record
+        if child is None or child.poll() is not None:
+            if child is not None and child.returncode != 0:
+                raise ProcessError(f"The {name} ended at once: {_last_words(log)}")
+            with log.open("ab") as errors:
+                child = subprocess.Popen(
+                    [sys.executable, "-m", module, *arguments],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+                    start_new_session=True, cwd=runtime,
+                )  # fmt: skip
+        if time.monotonic() > deadline:
+            raise ProcessError(f"The {name} was not ready in {timeout_s:.0f} s: {_last_words(log)}")
+        time.sleep(0.03)
+
+
+def _try_lock(handle: IO[Any]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _last_words(log: Path) -> str:
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return f"no log at {log}"
+    return f"{' / '.join(lines[-3:]) or 'it said nothing'} (log: {log})"

@@ -1,0 +1,233 @@
+"""Ticks: the broker's quote and depth frames as typed values, and back.
+
+Owns the layout of every frame of the ``stock`` event and the compact form in
+which ticks travel from the relay to its consumers. Broker spellings
+(``bPrice``, ``ttq``, ``OI``) stop here. Exchange times are epoch seconds on
+the wire and aware Asia/Kolkata datetimes here; the machine's time zone is
+never read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+
+from breeze_lab import clock
+from breeze_lab.errors import BadResponse
+
+__all__ = ["Depth", "DepthLevel", "Tick", "decode_frame"]
+
+#: What one element of a frame can be.
+Field: TypeAlias = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One quote of one instrument.
+
+    Parameters
+    ----------
+    room
+        The broker's room, ``"4.1!2885"``.
+    exchange_time
+        Last trade time, aware, Asia/Kolkata, whole seconds.
+    last, open, high, low, previous_close
+        Rupees; open, high and low are of the day so far.
+    change_percent
+        Percent against the previous close.
+    bid, bid_quantity, ask, ask_quantity
+        Best prices (rupees) and quantities (shares); None for an index.
+    last_quantity
+        Quantity of the last trade.
+    average_price
+        Volume-weighted average of the day.
+    volume
+        Quantity traded today; None for an index.
+    total_bid_quantity, total_ask_quantity
+        Of the whole book.
+    turnover
+        Value traded today in rupees.
+    lower_circuit, upper_circuit
+        Price band of the day.
+    open_interest, open_interest_change
+        Derivatives only.
+    """
+
+    room: str
+    exchange_time: datetime | None
+    last: float | None
+    open: float | None
+    high: float | None
+    low: float | None
+    previous_close: float | None
+    change_percent: float | None = None
+    bid: float | None = None
+    bid_quantity: int | None = None
+    ask: float | None = None
+    ask_quantity: int | None = None
+    last_quantity: int | None = None
+    average_price: float | None = None
+    volume: int | None = None
+    total_bid_quantity: int | None = None
+    total_ask_quantity: int | None = None
+    turnover: float | None = None
+    lower_circuit: float | None = None
+    upper_circuit: float | None = None
+    open_interest: int | None = None
+    open_interest_change: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DepthLevel:
+    """One row of the book; `bid_orders` and `ask_orders` are None where the exchange is silent."""
+
+    bid: float
+    bid_quantity: int
+    bid_orders: int | None
+    ask: float
+    ask_quantity: int
+    ask_orders: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """The best rows of one instrument's book, best first."""
+
+    room: str
+    exchange_time: datetime
+    levels: tuple[DepthLevel, ...]
+
+
+#: Rupees in one unit of the turnover's suffix: C is crore, L is lakh.
+_SUFFIX: Final = {"C": 10_000_000.0, "L": 100_000.0}
+
+
+def _number(value: Field) -> float | None:
+    if value is None or value == "":
+        return None
+    return float(value)
+
+
+def _whole(value: Field) -> int | None:
+    if value is None or value == "":
+        return None
+    return int(float(value))
+
+
+def _turnover(value: Field) -> float | None:
+    if isinstance(value, str) and value[-1:] in _SUFFIX:
+        return float(value[:-1]) * _SUFFIX[value[-1]]
+    # BFO sends a bare number of lakhs.
+    return float(value) * _SUFFIX["L"] if value not in ("", None) else None
+
+
+def _time(value: Field) -> datetime | None:
+    return clock.from_epoch(int(value)) if value not in ("", None, 0) else None
+
+
+def decode_frame(frame: list[Field]) -> Tick | Depth:
+    """Return the value of one ``stock`` frame.
+
+    Parameters
+    ----------
+    frame
+        The JSON array as the broker sent it. Quotes have 21 elements (NSE, BSE
+        and index) or 23 (NFO, BFO, NDX); depth has three; MCX has 22 and then
+        its book rows.
+
+    Returns
+    -------
+    Tick or Depth
+
+    Raises
+    ------
+    BadResponse
+        When the frame has none of the known layouts. The caller counts it and
+        goes on.
+    """
+    try:
+        room = frame[0]
+        market, _, rest = room.partition(".")
+        kind = rest[0]
+        if market == "6":
+            return _mcx(frame)
+        if kind == "2" and len(frame) == 3:
+            return _depth(room, market, frame)
+        if kind == "1" and len(frame) in (21, 23):
+            return _quote(frame, derivative=len(frame) == 23)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as exc:
+        raise BadResponse(f"A frame could not be decoded: {str(frame)[:120]}") from exc
+    raise BadResponse(f"A frame has no known layout: {str(frame)[:120]}")
+
+
+def _quote(frame: list[Field], *, derivative: bool) -> Tick:
+    tail = frame[14:] if derivative else frame[12:]
+    return Tick(
+        room=frame[0],
+        exchange_time=_time(tail[7]),
+        last=_number(frame[2]),
+        open=_number(frame[1]),
+        high=_number(frame[3]),
+        low=_number(frame[4]),
+        previous_close=_number(tail[8]),
+        change_percent=_number(frame[5]),
+        bid=_number(frame[6]),
+        bid_quantity=_whole(frame[7]),
+        ask=_number(frame[8]),
+        ask_quantity=_whole(frame[9]),
+        last_quantity=_whole(frame[10]),
+        average_price=_number(frame[11]),
+        volume=_whole(tail[0]),
+        total_bid_quantity=_whole(tail[1]),
+        total_ask_quantity=_whole(tail[2]),
+        turnover=_turnover(tail[3]),
+        lower_circuit=_number(tail[5]),
+        upper_circuit=_number(tail[6]),
+        open_interest=_whole(frame[12]) if derivative else None,
+        open_interest_change=_whole(frame[13]) if derivative else None,
+    )
+
+
+def _depth(room: str, market: str, frame: list[Field]) -> Depth:
+    levels = []
+    for row in frame[2]:
+        if market == "1":  # BSE tells no order counts
+            bid, bid_quantity, ask, ask_quantity = row
+            bid_orders = ask_orders = None
+        elif market == "8":  # BFO has no flags
+            bid, bid_quantity, bid_orders, ask, ask_quantity, ask_orders = row
+        else:
+            bid, bid_quantity, bid_orders, _, ask, ask_quantity, ask_orders, _ = row
+        levels.append(DepthLevel(bid, bid_quantity, bid_orders, ask, ask_quantity, ask_orders))
+    return Depth(room, clock.from_epoch(int(frame[1])), tuple(levels))
+
+
+def _mcx(frame: list[Field]) -> Tick:
+    # The recorded frame's prices look like paise (268900 for a zinc contract), see the tests.
+    best = frame[22] if len(frame) > 22 else None
+
+    def rupees(value: Field) -> float | None:
+        number = _number(value)
+        return None if number is None else number / 100
+
+    return Tick(
+        room=frame[0],
+        exchange_time=_time(frame[7]),
+        last=rupees(frame[5]),
+        open=rupees(frame[13]),
+        high=rupees(frame[14]),
+        low=rupees(frame[15]),
+        previous_close=rupees(frame[12]),
+        bid=rupees(best[1]) if best else None,
+        bid_quantity=_whole(best[0]) if best else None,
+        ask=rupees(best[5]) if best else None,
+        ask_quantity=_whole(best[4]) if best else None,
+        last_quantity=_whole(frame[6]),
+        average_price=rupees(frame[8]),
+        volume=_whole(frame[4]),
+        total_bid_quantity=_whole(frame[9]),
+        total_ask_quantity=_whole(frame[10]),
+        turnover=_number(frame[21]),
+        open_interest=_whole(frame[17]),
+    )
