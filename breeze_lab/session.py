@@ -1,0 +1,262 @@
+"""The session: who is logged in, until when, and the one way to call the broker.
+
+Owns the login, the cached security master and `Session.call`. A session is the
+broker's login, never a trading day. The practice market is logged in to over
+the same wire with the same calls; only its label differs.
+
+Secrets live in this process's memory: the app key and secret inside the SDK
+client, the session key in its identity. Nothing here writes them anywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import warnings
+from dataclasses import dataclass, field
+from datetime import datetime, time, timedelta
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote_plus
+
+from breeze_lab import clock, processes, settings
+from breeze_lab.errors import BadResponse, BreezeLabError, LoginError, NotLoggedIn, SessionExpired
+from breeze_lab.limits import CallMeter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from breeze_lab._sdk import Client, Identity
+    from breeze_lab.instruments import Instrument, SecurityMaster
+    from breeze_lab.settings import Endpoints
+
+__all__ = ["Session", "current", "login", "login_practice", "login_url", "logout", "peek"]
+
+#: A security master is a few megabytes; a hundred is not one.
+_MAX_MASTER_BYTES: Final = 100 * 1024 * 1024
+
+_lock = threading.RLock()  # guards _current: widgets log in from threads
+_current: Session | None = None
+
+
+@dataclass(eq=False)
+class Session:
+    """One login.
+
+    Parameters
+    ----------
+    endpoints
+        The broker we talk to.
+    client
+        The contained SDK.
+    identity
+        Who the broker says we are.
+    until
+        Last moment the session is good, aware IST: the next midnight.
+    """
+
+    endpoints: Endpoints
+    client: Client = field(repr=False)
+    identity: Identity
+    until: datetime
+    meter: CallMeter = field(default_factory=CallMeter, repr=False)
+    master_path: Path | None = field(default=None, repr=False)
+    _master: SecurityMaster | None = field(default=None, repr=False)
+
+    @property
+    def practice(self) -> bool:
+        """Whether the data are the practice market's."""
+        return self.endpoints.name == "practice"
+
+    @property
+    def master(self) -> SecurityMaster:
+        """Every instrument, read on first use."""
+        with _lock:
+            if self._master is None:
+                from breeze_lab.instruments import SecurityMaster  # noqa: PLC0415 - on first use
+
+                assert self.master_path is not None
+                self._master = SecurityMaster.from_zip(str(self.master_path))
+            return self._master
+
+    def resolve(self, name: str | Instrument) -> Instrument:
+        """Return the one instrument `name` means; see `SecurityMaster.resolve`."""
+        return self.master.resolve(name)
+
+    def call(self, method: str, **arguments: Any) -> Any:
+        """Call one read method of the SDK within the call budget.
+
+        Raises
+        ------
+        SessionExpired
+            It is past `until`; nothing is sent.
+        RequestError, RateLimited, BadResponse
+            See `breeze_lab._sdk.Client.call`.
+        """
+        if clock.now() >= self.until:
+            raise SessionExpired(
+                f"The session ended at {self.until:%H:%M on %d-%m-%Y} IST. Run %breeze_login again."
+            )
+        self.meter.spend()
+        return self.client.call(method, **arguments)
+
+
+def login_url(app_key: str, endpoints: Endpoints = settings.ICICI) -> str:
+    """Return the address of the broker's login page for `app_key`, correctly quoted."""
+    return f"{endpoints.login_url}?api_key={quote_plus(app_key)}"
+
+
+def login(
+    app_key: str, secret: str, api_session: str, *, endpoints: Endpoints = settings.ICICI
+) -> Session:
+    """Log in with the api session that the broker's login page hands out.
+
+    Parameters
+    ----------
+    app_key, secret
+        Of the app registered with the broker.
+    api_session
+        The digits behind ``apisession=`` in the address bar after the login.
+
+    Returns
+    -------
+    Session
+        Also made the current one.
+
+    Raises
+    ------
+    LoginError, SessionExpired, RequestError
+    """
+    global _current  # noqa: PLW0603 - one session per kernel is the point of this room
+    if not (app_key and secret and api_session):
+        raise LoginError("App key, secret and api session are all needed.")
+    from breeze_lab._sdk import Client  # noqa: PLC0415 - loads the SDK, half a second
+
+    with _lock:
+        path = _fetch_master(endpoints)
+        client = Client(endpoints, path, app_key=app_key, secret=secret)
+        identity = client.login(api_session)
+        midnight = datetime.combine(clock.now().date() + timedelta(days=1), time(), clock.IST)
+        _current = Session(endpoints, client, identity, midnight, master_path=path)
+        return _current
+
+
+def login_practice(**options: object) -> Session:
+    """Log in to the practice market, starting it when none runs.
+
+    Parameters
+    ----------
+    **options
+        Command-line options of ``breeze-lab practice`` for a market that has
+        to be started: ``seed=7``, ``speed=60``, ``exchange_hours=True``. A
+        running one is used as it is.
+
+    Returns
+    -------
+    Session
+        Also made the current one. Calling it again while it is good returns
+        the same session.
+
+    Examples
+    --------
+    >>> import breeze_lab
+    >>> breeze_lab.login_practice().practice  # doctest: +SKIP
+    True
+    """
+    with _lock:
+        runtime = settings.folders().runtime
+        arguments = ["--runtime", str(runtime), "--idle-exit", "1800"]
+        for name, value in options.items():
+            flag = f"--{name.replace('_', '-')}"
+            arguments += [flag] if value is True else [flag, str(value)]
+        record = processes.ensure(runtime, "practice", "breeze_lab.practice", arguments)
+        endpoints = settings.Endpoints.from_dict(record, name="practice")
+        known = _current
+        if known is not None and known.endpoints == endpoints and clock.now() < known.until:
+            return known
+        return login(
+            record["app_key"], record["secret"], record["api_session"], endpoints=endpoints
+        )
+
+
+def peek() -> Session | None:
+    """Return the current session, or None; never logs in."""
+    return _current
+
+
+def current() -> Session:
+    """Return the current session.
+
+    A kernel that ``breeze-lab lab`` started for the practice market joins it
+    by itself; nothing ever logs in to a real account unasked.
+
+    Raises
+    ------
+    NotLoggedIn
+        With what to type.
+    """
+    if _current is not None:
+        return _current
+    if os.environ.get("BREEZE_LAB_SESSION") == "practice":
+        return login_practice()
+    raise NotLoggedIn(
+        "Nobody is logged in. Run %breeze_login for your account, or %breeze_login practice."
+    )
+
+
+def logout() -> None:
+    """Forget the current session of this process."""
+    global _current  # noqa: PLW0603 - see login
+    with _lock:
+        _current = None
+
+
+def _fetch_master(endpoints: Endpoints) -> Path:
+    """Return the path of the newest security master, downloading it when it changed.
+
+    The last good file is used, with a warning, when the download fails.
+    """
+    import requests  # noqa: PLC0415 - see _sdk
+
+    folder = settings.folders().cache / "master"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / f"{endpoints.name}.zip"
+    tags = folder / f"{endpoints.name}.json"
+    headers = {}
+    if path.exists():
+        with contextlib.suppress(OSError, ValueError):
+            known = json.loads(tags.read_text())
+            if known.get("url") == endpoints.master_url and known.get("etag"):
+                headers["If-None-Match"] = known["etag"]
+    try:
+        with requests.Session() as http:
+            http.trust_env = "//127.0.0.1" not in endpoints.master_url  # no proxy for loopback
+            response = http.get(endpoints.master_url, headers=headers, timeout=60)
+        if response.status_code == requests.codes.not_modified:
+            return path
+        response.raise_for_status()
+        if not response.content.startswith(b"PK") or len(response.content) > _MAX_MASTER_BYTES:
+            raise BadResponse(f"{endpoints.master_url} answered something that is no zip.")
+    except (requests.RequestException, BadResponse) as exc:
+        if path.exists():
+            age = datetime.fromtimestamp(path.stat().st_mtime, clock.IST)
+            warnings.warn(
+                f"Today's security master could not be had ({exc}); using the one of "
+                f"{age:%d-%m-%Y %H:%M} IST.",
+                stacklevel=4,
+            )
+            return path
+        if isinstance(exc, BreezeLabError):
+            raise
+        raise LoginError(
+            f"The security master could not be downloaded from {endpoints.master_url} "
+            f"({type(exc).__name__}). Check the network, then log in again."
+        ) from exc
+    temporary = path.with_suffix(f".{os.getpid()}.part")
+    temporary.write_bytes(response.content)
+    temporary.replace(path)
+    tags.write_text(
+        json.dumps({"url": endpoints.master_url, "etag": response.headers.get("ETag", "")})
+    )
+    return path
