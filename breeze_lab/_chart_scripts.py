@@ -1,0 +1,125 @@
+"""Snippets the browser runs inside a Bokeh figure: ticks, labels, vertical fit.
+
+Kept as text beside `breeze_lab.charts`, which hands each one the models it
+names. Every time is shifted to IST by arithmetic (UTC+5:30, no daylight saving
+since 1945), so the browser's own zone is never asked.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Keep the bars that closed on one side of their opening.
+DIRECTION: Final = """
+const {open, close} = source.data, kept = [];
+for (let i = 0; i < open.length; i++) if (close[i] CONDITION open[i]) kept.push(i);
+return kept;
+"""
+
+#: A bar's opening time by its ordinal, NaN beyond the ends. Shared by the two below.
+_TIME_OF = """
+const IST = 19800, DAY = 86400;
+const h = history.data, l = live.data;
+function time_of(x) {
+  const n = h.x.length;
+  if (n && x >= h.x[0] && x <= h.x[n - 1]) return h.t[x - h.x[0]] + IST;
+  for (let i = 0; i < l.x.length; i++) if (l.x[i] === x) return l.t[i] + IST;
+  return NaN;
+}
+"""
+
+#: Put a tick on the first bar of each round period, about one per 90 pixels.
+TICKS: Final = (
+    _TIME_OF
+    + """
+let width = 700;
+try { width = Math.max(pane.inner_width, 100); } catch { /* not laid out yet */ }
+const from = Math.ceil(cb_data.start), to = Math.floor(cb_data.end);
+const times = [];
+for (let x = from - 1; x <= to; x++) times.push(time_of(x));
+const month = t => { const d = new Date(t * 1000); return d.getUTCFullYear() * 12 + d.getUTCMonth(); };
+const steps = [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, DAY]
+  .filter(s => s >= interval && (s <= 30 || interval < DAY))
+  .map(s => (t => Math.floor(t / s)));
+steps.push(t => Math.floor((t / DAY + 3) / 7), month, t => Math.floor(month(t) / 3),
+  t => Math.floor(month(t) / 12), t => Math.floor(month(t) / 60));
+if (interval >= DAY) steps.unshift(t => Math.floor(t / DAY));
+const room = Math.max(Math.floor(width / 90), 2);
+const per_bar = width / Math.max(cb_data.end - cb_data.start, 1);
+let marks = [];
+for (const step of steps) {
+  marks = [];
+  for (let i = 1; i < times.length; i++) {
+    if (isNaN(times[i])) continue;
+    if (isNaN(times[i - 1]) ? from - 1 + i === h.x[0] : step(times[i]) !== step(times[i - 1]))
+      marks.push({x: from - 1 + i, day: isNaN(times[i - 1]) ||
+        Math.floor(times[i] / DAY) !== Math.floor(times[i - 1] / DAY)});
+  }
+  if (marks.length <= room) break;
+}
+// A new day's label wins over a time of day that would touch it.
+const gap = 58 / per_bar;
+return marks.filter((m, i) => m.day || !marks.some((o, j) =>
+  i !== j && Math.abs(o.x - m.x) < gap && (o.day || j < i))).map(m => m.x);
+"""
+)
+
+#: Say the date where a day begins, else the time of day.
+TIME_LABEL: Final = (
+    _TIME_OF
+    + """
+const NAMES = ["Jan","Feb","Mar","Apr","May","Jun","Jul","Aug","Sep","Oct","Nov","Dec"];
+const t = time_of(tick), before = index > 0 ? time_of(ticks[index - 1]) : time_of(tick - 1);
+if (isNaN(t)) return "";
+const d = new Date(t * 1000), b = new Date(before * 1000), two = n => String(n).padStart(2, "0");
+const date = d.getUTCDate() + " " + NAMES[d.getUTCMonth()];
+if (interval >= DAY) {
+  if (!isNaN(before) && b.getUTCFullYear() !== d.getUTCFullYear()) return String(d.getUTCFullYear());
+  if (!isNaN(before) && b.getUTCMonth() !== d.getUTCMonth()) return NAMES[d.getUTCMonth()];
+  return date;
+}
+if (isNaN(before) || Math.floor(t / DAY) !== Math.floor(before / DAY)) return date;
+const clock = two(d.getUTCHours()) + ":" + two(d.getUTCMinutes());
+return interval < 60 ? clock + ":" + two(d.getUTCSeconds()) : clock;
+"""
+)
+
+#: Indian digit groups: 1,23,456.50.
+PRICE_LABEL: Final = """
+return tick.toLocaleString("en-IN", {minimumFractionDigits: decimals, maximumFractionDigits: decimals});
+"""
+
+#: Thousands, lakhs, crores.
+VOLUME_LABEL: Final = """
+for (const [size, unit] of [[1e7, "Cr"], [1e5, "L"], [1e3, "K"]])
+  if (tick >= size) return +(tick / size).toFixed(2) + unit;
+return tick ? String(+tick.toFixed(2)) : "";
+"""
+
+#: The opening time of a hovered bar of a still figure.
+HOVER_TIME: Final = """
+const d = new Date((value + 19800) * 1000), text = d.toUTCString();
+return text.slice(5, 16) + (interval < 86400 ? " " + text.slice(17, interval < 60 ? 25 : 22) + " IST" : "");
+"""
+
+#: Fit both vertical ranges to the visible bars. While bars arrive the range keeps still until the
+#: price leaves it or fills less than half of it: moving it re-maps every glyph.
+FIT: Final = """
+let low = Infinity, high = -Infinity, most = 0;
+for (const {data} of [history, live]) {
+  const {x} = data;
+  for (let i = 0; i < x.length; i++) {
+    if (x[i] < window.start - 0.5 || x[i] > window.end + 0.5) continue;
+    if (data.low[i] < low) low = data.low[i];
+    if (data.high[i] > high) high = data.high[i];
+    if (data.volume[i] > most) most = data.volume[i];
+  }
+}
+if (low > high) return;
+const moved = cb_obj === window, span = high - low || Math.abs(high) * 0.001 || 1;
+const height = price.end - price.start;
+if (moved || low < price.start || high > price.end || span < height * 0.5)
+  price.setv({start: low - span * 0.1, end: high + span * 0.1});
+if (moved || most > volume.end || most < volume.end * 0.4)
+  volume.setv({start: 0, end: most * 1.15 || 1});
+"""

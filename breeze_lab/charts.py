@@ -1,0 +1,280 @@
+"""Charts: bars drawn with Bokeh, still or ready to be moved by a browser.
+
+Owns how candles look: panes, axes, colours, labels. Pure drawing: it fetches
+nothing, listens to nothing and knows no instrument. `breeze_lab.widgets` moves
+the same figure live.
+
+The horizontal axis counts bars (0, 1, 2, …) and not time, so nights and
+weekends take no room; the labels are looked up in the bars' opening times and
+read in IST, whatever zone the browser is in. Bars live in two sources: all
+but the newest ones in ``history``, the newest one or two in ``live``, because
+replacing two rows costs the browser little while patching a long source
+builds up a backlog.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+from bokeh.layouts import column
+from bokeh.models import (
+    CDSView,
+    ColumnDataSource,
+    CustomJS,
+    CustomJSFilter,
+    CustomJSHover,
+    CustomJSTicker,
+    CustomJSTickFormatter,
+    HoverTool,
+    Range1d,
+    WheelZoomTool,
+)
+from bokeh.plotting import figure
+
+from breeze_lab import _chart_scripts as scripts
+
+if TYPE_CHECKING:
+    from bokeh.models import Column
+    from pandas import DataFrame
+
+__all__ = ["MAX_CANDLES", "PALETTES", "Palette", "Theme", "candles_figure", "columns", "still"]
+
+Theme = Literal["light", "dark"]
+
+#: Bokeh paints about 40 ms for this many; with more an update would cost what history costs.
+MAX_CANDLES: Final = 1000
+
+#: Candles to see at first; the rest is a drag away.
+VISIBLE: Final = 120
+
+#: Room to the right of the newest candle, in candles.
+MARGIN: Final = 6
+
+FONT: Final = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
+
+_FIELDS: Final = ("open", "high", "low", "close", "volume")
+
+
+@dataclass(frozen=True, slots=True)
+class Palette:
+    """The colours of one theme."""
+
+    background: str
+    grid: str
+    text: str
+    up: str
+    down: str
+
+
+PALETTES: Final[dict[Theme, Palette]] = {
+    "light": Palette("#ffffff", "#edf0f5", "#5b6472", "#089a81", "#e8434f"),
+    "dark": Palette("#111111", "#22252b", "#9aa3b2", "#22b99a", "#f0565f"),
+}
+
+
+def columns(frame: DataFrame, *, limit: int = MAX_CANDLES) -> dict[str, Any]:
+    """Return the newest bars of `frame` as the columns a figure draws.
+
+    Parameters
+    ----------
+    frame
+        open, high, low, close, volume; index: aware opening times, ascending.
+    limit
+        How many of the newest bars to keep.
+
+    Returns
+    -------
+    dict of numpy.ndarray
+        ``x`` (0, 1, 2, …), ``t`` (Unix seconds of the opening), open, high,
+        low, close and volume, all float64.
+    """
+    tail = frame.iloc[-limit:]
+    seconds = [moment.timestamp() for moment in tail.index]
+    data: dict[str, Any] = {
+        "x": np.arange(len(tail), dtype=float),
+        "t": np.asarray(seconds, dtype=float),
+    }
+    return data | {name: tail[name].to_numpy(dtype=float) for name in _FIELDS}
+
+
+def candles_figure(
+    frame: DataFrame | None = None,
+    *,
+    interval_s: int = 60,
+    tick_size: float = 0.05,
+    theme: Theme = "light",
+    height: int = 480,
+    limit: int = MAX_CANDLES,
+) -> Column:
+    """Return a price pane with candles and a volume pane linked below it.
+
+    Parameters
+    ----------
+    frame
+        open, high, low, close, volume; index: aware opening times, ascending.
+        None leaves the sources empty for somebody else to fill.
+    interval_s
+        Length of a bar in seconds; decides the form of the time labels.
+    tick_size
+        Smallest price step in rupees; decides the decimals of the price axis.
+    theme
+        Colours to start with.
+    height
+        Of both panes together, in pixels.
+    limit
+        Most candles to draw; older ones are left out.
+
+    Returns
+    -------
+    bokeh.models.Column
+        Models to find by name: sources ``history`` and ``live``, the shared
+        range ``window``, figures ``price`` and ``volume``. Glyphs carry the
+        tag ``up`` or ``down``.
+    """
+    empty: dict[str, Any] = {name: np.empty(0) for name in ("x", "t", *_FIELDS)}
+    data = empty if frame is None else columns(frame, limit=limit)
+    history = ColumnDataSource(data, name="history")
+    live = ColumnDataSource(empty, name="live")
+    count = len(data["x"])
+    window = Range1d(count - VISIBLE - 0.5, count - 0.5 + MARGIN, name="window")
+    # No toolbar: dragging pans and the wheel zooms with Ctrl held, so a page still scrolls.
+    shared: dict[str, Any] = {
+        "x_range": window, "y_axis_location": "right", "toolbar_location": None,
+        "sizing_mode": "stretch_width", "tools": "xpan", "active_drag": "xpan",
+        "min_border_left": 4, "min_border_right": 84, "outline_line_color": None,
+    }  # fmt: skip
+    below = max(height // 4, 90)
+    price = figure(
+        name="price", height=height - below, y_range=Range1d(0, 1),
+        min_border_top=8, min_border_bottom=2, **shared,
+    )  # fmt: skip
+    volume = figure(
+        name="volume", height=below, y_range=Range1d(0, 1),
+        min_border_top=2, min_border_bottom=28, **shared,
+    )  # fmt: skip
+    for source in (history, live):
+        _draw_bars(price, volume, source)
+    _label_axes(price, volume, {"history": history, "live": live}, interval_s, tick_size)
+    for pane in (price, volume):
+        pane.add_tools(WheelZoomTool(dimensions="width", modifiers={"ctrl": True}))
+        _colour(pane, PALETTES[theme])
+    fit = CustomJS(
+        args={"history": history, "live": live, "window": window,
+              "price": price.y_range, "volume": volume.y_range},
+        code=scripts.FIT,
+    )  # fmt: skip
+    for model, name in ((window, "start"), (window, "end"), (history, "data"), (live, "data")):
+        model.js_on_change(name, fit)
+    if count:
+        _fit(price, volume, data)
+    return column(price, volume, sizing_mode="stretch_width", spacing=0, name="candles")
+
+
+def still(
+    frame: DataFrame,
+    title: str = "",
+    *,
+    interval_s: int = 60,
+    tick_size: float = 0.05,
+    theme: Theme = "light",
+    height: int = 480,
+) -> Column:
+    """Return candles that do not move, for ``bokeh.plotting.show``, papermill or a file.
+
+    Parameters
+    ----------
+    frame, interval_s, tick_size, theme, height
+        See `candles_figure`.
+    title
+        Text above the price pane.
+
+    Returns
+    -------
+    bokeh.models.Column
+        Hovering shows the time in IST, open, high, low, close and volume.
+    """
+    layout = candles_figure(
+        frame, interval_s=interval_s, tick_size=tick_size, theme=theme, height=height
+    )
+    when = CustomJSHover(args={"interval": interval_s}, code=scripts.HOVER_TIME)
+    for pane in layout.children:
+        assert isinstance(pane, figure)
+        pane.add_tools(HoverTool(
+            mode="vline", point_policy="follow_mouse", attachment="horizontal", limit=1,
+            formatters={"@t": when},
+            tooltips=[("Time", "@t{custom}"), ("Open", "@open{0,0.00}"), ("High", "@high{0,0.00}"),
+                      ("Low", "@low{0,0.00}"), ("Close", "@close{0,0.00}"),
+                      ("Volume", "@volume{0,0}")],
+        ))  # fmt: skip
+    price = layout.children[0]
+    assert isinstance(price, figure)
+    price.title.update(
+        text=title, text_font=FONT, text_font_size="15px", text_color=PALETTES[theme].text
+    )
+    return layout
+
+
+def _draw_bars(price: figure, volume: figure, source: ColumnDataSource) -> None:
+    # One colour per glyph is cheaper to paint than one per bar, hence a view for each direction.
+    for tag, condition in (("up", ">="), ("down", "<")):
+        code = scripts.DIRECTION.replace("CONDITION", condition)
+        view = CDSView(filter=CustomJSFilter(args={}, code=code))
+        wick = price.segment("x", "low", "x", "high", source=source, view=view)
+        body = price.vbar("x", 0.72, "open", "close", source=source, view=view)
+        traded = volume.vbar("x", 0.72, "volume", 0, source=source, view=view)
+        traded.glyph.update(fill_alpha=0.55, line_color=None)
+        for renderer in (wick, body, traded):
+            renderer.glyph.tags = [tag]
+            renderer.nonselection_glyph = renderer.muted_glyph = None
+
+
+def _label_axes(
+    price: figure, volume: figure, bars: dict[str, Any], interval_s: int, tick_size: float
+) -> None:
+    args = {**bars, "interval": interval_s, "pane": price}
+    ticker = CustomJSTicker(args=args, major_code=scripts.TICKS)
+    times = CustomJSTickFormatter(args=args, code=scripts.TIME_LABEL)
+    decimals = max(len(f"{tick_size:.6f}".rstrip("0").partition(".")[2]), 2)
+    price.yaxis.formatter = CustomJSTickFormatter(
+        args={"decimals": decimals}, code=scripts.PRICE_LABEL
+    )
+    volume.yaxis.formatter = CustomJSTickFormatter(code=scripts.VOLUME_LABEL)
+    price.yaxis.ticker.update(desired_num_ticks=7)  # type: ignore[attr-defined]
+    volume.yaxis.ticker.update(desired_num_ticks=2)  # type: ignore[attr-defined]
+    for pane in (price, volume):
+        pane.xaxis.ticker = pane.xgrid.ticker = ticker
+        pane.xaxis.formatter = times
+        for axis in (*pane.xaxis, *pane.yaxis):
+            axis.update(
+                axis_line_color=None, major_tick_line_color=None, minor_tick_line_color=None,
+                major_label_text_font=FONT, major_label_text_font_size="11px",
+                major_label_standoff=8,
+            )  # fmt: skip
+    price.xaxis.visible = False
+
+
+def _colour(pane: figure, palette: Palette) -> None:
+    pane.background_fill_color = pane.border_fill_color = palette.background
+    for grid in pane.grid:
+        grid.grid_line_color = palette.grid
+    for axis in (*pane.xaxis, *pane.yaxis):
+        axis.major_label_text_color = palette.text
+    for renderer in pane.renderers:
+        glyph = renderer.glyph  # type: ignore[attr-defined]
+        colour = palette.up if "up" in glyph.tags else palette.down
+        if hasattr(glyph, "fill_color"):
+            glyph.fill_color = colour
+        if glyph.line_color is not None:
+            glyph.line_color = colour
+
+
+def _fit(price: figure, volume: figure, data: dict[str, Any]) -> None:
+    """Set both vertical ranges to what is visible at first; the browser does it from then on."""
+    low = float(np.nanmin(data["low"][-VISIBLE:]))
+    high = float(np.nanmax(data["high"][-VISIBLE:]))
+    pad = (high - low or abs(high) * 0.001 or 1.0) * 0.1
+    price.y_range.update(start=low - pad, end=high + pad)
+    most = float(np.nanmax(data["volume"][-VISIBLE:], initial=0.0))
+    volume.y_range.update(start=0, end=most * 1.15 or 1.0)
