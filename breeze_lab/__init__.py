@@ -1,3 +1,68 @@
-"""Breeze Lab: research Indian markets in Jupyter, over ICICI Direct's Breeze API."""
+"""Breeze Lab: research Indian markets in Jupyter, over ICICI Direct's Breeze API.
+
+    import breeze_lab
+    breeze_lab.login_practice()
+    breeze_lab.candles("RELIANCE", "1m")
+
+Names load on first use, so importing the package (and ``%load_ext
+breeze_lab``) costs a kernel next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from breeze_lab.lab import candles, history, quote, search, status
+    from breeze_lab.session import login, login_practice, logout
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "__version__",
+    "candles",
+    "history",
+    "login",
+    "login_practice",
+    "logout",
+    "quote",
+    "search",
+    "status",
+]
+
+_ROOM_OF = {
+    "candles": "lab",
+    "history": "lab",
+    "quote": "lab",
+    "search": "lab",
+    "status": "lab",
+    "login": "session",
+    "login_practice": "session",
+    "logout": "session",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its room on first use."""
+    room = _ROOM_OF.get(name)
+    if room is None:
+        raise AttributeError(f"module 'breeze_lab' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"breeze_lab.{room}"), name)
+    # `candles` the function must win over a submodule of the same name, now and later.
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Register the magics: ``%load_ext breeze_lab``."""
+    from breeze_lab.magics import BreezeMagics  # noqa: PLC0415 - only inside IPython
+
+    shell.register_magics(BreezeMagics)

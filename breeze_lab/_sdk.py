@@ -90,7 +90,7 @@ class _Http:
         self._requests = requests
         self._session = requests.Session()
         self._timeout_s = timeout_s
-        self.packages = requests.packages  # type: ignore[attr-defined]  # a lazy alias of urllib3
+        self.packages = requests.packages  # the SDK reaches urllib3 through it
 
     def get(self, url: str, **options: Any) -> Any:
         """Send a GET; a ``file:`` address is read from disk."""
@@ -115,7 +115,7 @@ class _Http:
         return self._send("DELETE", url, options)
 
     def _send(self, verb: str, url: str, options: dict[str, Any]) -> Any:
-        where = url.split("?")[0]
+        where = url.split("?", maxsplit=1)[0]
         # A proxy of the environment must not be asked for an address of this machine.
         if "//127.0.0.1" in url or "//localhost" in url or "//[::1]" in url:
             options = {"proxies": {"no_proxy": "*"}, **options}
@@ -280,7 +280,7 @@ class Client:
         """
         breeze = self._breeze
         # Names are resolved by breeze_lab.instruments, so the SDK need not parse the master too.
-        breeze.get_stock_script_list = lambda: []
+        breeze.get_stock_script_list = list
         try:
             breeze.generate_session(api_secret=self._secret, session_token=api_session)
         except Exception as exc:
@@ -353,14 +353,16 @@ class Client:
         text = str(exc)
         if "api key" in text:
             return LoginError(
-                f"{self.endpoints.name} does not know this app key. Copy it anew from the app's page."
+                "The broker does not know this app key. Copy it anew from the app's page."
             )
         if "expired" in text or "session key" in text:
             return SessionExpired(
                 "The api session is expired or wrong; it lasts minutes. Open the login page again "
                 "and paste the new one."
             )
-        return LoginError(f"The broker refused the login: {text.removeprefix('Unexpected error: ')}")
+        return LoginError(
+            f"The broker refused the login: {text.removeprefix('Unexpected error: ')}"
+        )
 
 
 def _cause(exc: BaseException | None) -> BreezeLabError | None:
@@ -393,7 +395,10 @@ def _value(answer: Any, method: str) -> Any:
         span = "day" if "per day" in lowered else "minute"
         wait = "It counts anew tomorrow." if span == "day" else "Wait a minute, then try again."
         raise RateLimited(f"The broker's calls per {span} are used up. {wait}")
-    if any(sign in lowered for sign in ("invalid checksum", "invalid session", "resource not available")):
+    if any(
+        sign in lowered
+        for sign in ("invalid checksum", "invalid session", "resource not available")
+    ):
         raise SessionExpired(
             "The broker no longer accepts this session (it ends at midnight, or the clock of this "
             "machine is more than a minute off). Run %breeze_login again."
@@ -401,8 +406,8 @@ def _value(answer: Any, method: str) -> Any:
     if "public key does not exist" in lowered:
         raise LoginError("The broker does not know this app key. Copy it anew from the app's page.")
     if not error:
-        error = str(answer.get("ExceptionMessage") or answer.get("Message") or "no value, no reason")
+        error = str(
+            answer.get("ExceptionMessage") or answer.get("Message") or "no value, no reason"
+        )
         raise BadResponse(f"{method} answered without a value: {error}")
     raise RequestError(f"{method} was refused: {error}")
-
-

@@ -83,6 +83,9 @@ class MarketHours:
         return self.open <= moment < self.close
 
 
+_SATURDAY: Final = 5
+
+
 @functools.cache
 def _calendar() -> dict[str, dict[str, str]]:
     text = resources.files("breeze_lab").joinpath("calendar.json").read_text("utf-8")
@@ -117,7 +120,7 @@ def market_hours(segment: Segment, day: date) -> MarketHours | None:
     if special is not None:
         note, start, end = special.split("|")
     else:
-        if day.weekday() >= 5 or day.isoformat() in calendar["holidays"]:
+        if day.weekday() >= _SATURDAY or day.isoformat() in calendar["holidays"]:
             return None
         note = ""
         # The newest rule that has begun by `day` holds.

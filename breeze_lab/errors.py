@@ -27,7 +27,16 @@ __all__ = [
 
 
 class BreezeLabError(Exception):
-    """Base of every error Breeze Lab raises on purpose."""
+    """Base of every error Breeze Lab raises on purpose.
+
+    In a notebook it shows as its message alone: the reason and the next step
+    are in it, and twenty lines of our own frames would hide them. The cell
+    still fails, so a scheduled run fails too.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython prints instead of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 class SettingsError(BreezeLabError):

@@ -14,13 +14,15 @@ import io
 import re
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import IO, Final, Literal
+from datetime import date
+from typing import IO, TYPE_CHECKING, Final, Literal
 
 from breeze_lab import clock
 from breeze_lab.errors import AmbiguousInstrument, BadResponse, InstrumentNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["Exchange", "Instrument", "Kind", "Right", "SecurityMaster"]
 
@@ -41,8 +43,12 @@ _INDEX_SYMBOLS: Final = {
     "NIFTY": "NIFTY", "CNXBAN": "BANKNIFTY", "NIFFIN": "FINNIFTY", "NIFSEL": "MIDCPNIFTY",
     "NIFNEX": "NIFTYNXT50", "BSESEN": "SENSEX", "BANKEX": "BANKEX", "INDVIX": "INDIAVIX",
 }  # fmt: skip
-_MONTHS: Final = {m.upper(): i for i, m in enumerate(
-    ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), 1)}  # fmt: skip
+_MONTHS: Final = {
+    month: number
+    for number, month in enumerate(
+        ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"], 1
+    )
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,7 +331,9 @@ class SecurityMaster:
 
 def _ambiguous(text: str, found: list[Instrument]) -> AmbiguousInstrument:
     keys = tuple(i.key for i in found)
-    return AmbiguousInstrument(f"{text!r} could be any of: {', '.join(keys)}. Type one of these.", keys)
+    return AmbiguousInstrument(
+        f"{text!r} could be any of: {', '.join(keys)}. Type one of these.", keys
+    )
 
 
 def _squeeze(symbol: str) -> str:
@@ -379,7 +387,8 @@ def _bse(row: list[str]) -> Instrument | None:
     token, code, name = row[0], row[1], row[3]
     index = not token.isdigit()
     return Instrument(
-        symbol=_INDEX_SYMBOLS.get(code, token) if index else row[11], stock_code=code, exchange="BSE", token=token,
+        symbol=_INDEX_SYMBOLS.get(code, token) if index else row[11], stock_code=code,
+        exchange="BSE", token=token,
         name=name, kind="index" if index else "equity", isin=row[25], lot_size=_whole(row[5]),
         tick_size=0.05,
     )  # fmt: skip
@@ -395,7 +404,8 @@ def _derivative(exchange: Exchange) -> Callable[[list[str]], Instrument | None]:
         # FONSE and FOBSE give the tick in paise, CDNSE in rupees.
         tick = float(row[28]) / (1 if exchange == "NDX" else 100)
         return Instrument(
-            symbol=_INDEX_SYMBOLS.get(row[2], row[68]), stock_code=row[2], exchange=exchange, token=row[0], name=row[29],
+            symbol=_INDEX_SYMBOLS.get(row[2], row[68]), stock_code=row[2],
+            exchange=exchange, token=row[0], name=row[29],
             kind="spot" if spot else "option" if option else "future",
             lot_size=_whole(row[27]), tick_size=tick, expiry=None if spot else expiry,
             strike=float(row[5]) if option else None,

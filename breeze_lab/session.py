@@ -31,7 +31,16 @@ if TYPE_CHECKING:
     from breeze_lab.instruments import Instrument, SecurityMaster
     from breeze_lab.settings import Endpoints
 
-__all__ = ["Session", "current", "login", "login_practice", "login_url", "logout", "peek"]
+__all__ = [
+    "Session",
+    "current",
+    "login",
+    "login_practice",
+    "login_url",
+    "logout",
+    "peek",
+    "start_practice",
+]
 
 #: A security master is a few megabytes; a hundred is not one.
 _MAX_MASTER_BYTES: Final = 100 * 1024 * 1024
@@ -165,12 +174,7 @@ def login_practice(**options: object) -> Session:
     True
     """
     with _lock:
-        runtime = settings.folders().runtime
-        arguments = ["--runtime", str(runtime), "--idle-exit", "1800"]
-        for name, value in options.items():
-            flag = f"--{name.replace('_', '-')}"
-            arguments += [flag] if value is True else [flag, str(value)]
-        record = processes.ensure(runtime, "practice", "breeze_lab.practice", arguments)
+        record = start_practice(**options)
         endpoints = settings.Endpoints.from_dict(record, name="practice")
         known = _current
         if known is not None and known.endpoints == endpoints and clock.now() < known.until:
@@ -178,6 +182,20 @@ def login_practice(**options: object) -> Session:
         return login(
             record["app_key"], record["secret"], record["api_session"], endpoints=endpoints
         )
+
+
+def start_practice(**options: object) -> dict[str, Any]:
+    """Return the record of the running practice market, starting it when none runs.
+
+    It ends by itself half an hour after its last client. Parameters as in
+    `login_practice`.
+    """
+    runtime = settings.folders().runtime
+    arguments = ["--runtime", str(runtime), "--idle-exit", "1800"]
+    for name, value in options.items():
+        flag = f"--{name.replace('_', '-')}"
+        arguments += [flag] if value is True else [flag, str(value)]
+    return processes.ensure(runtime, "practice", "breeze_lab.practice", arguments)
 
 
 def peek() -> Session | None:
@@ -236,8 +254,7 @@ def _fetch_master(endpoints: Endpoints) -> Path:
         if response.status_code == requests.codes.not_modified:
             return path
         response.raise_for_status()
-        if not response.content.startswith(b"PK") or len(response.content) > _MAX_MASTER_BYTES:
-            raise BadResponse(f"{endpoints.master_url} answered something that is no zip.")
+        _check_master(response.content, endpoints.master_url)
     except (requests.RequestException, BadResponse) as exc:
         if path.exists():
             age = datetime.fromtimestamp(path.stat().st_mtime, clock.IST)
@@ -260,3 +277,8 @@ def _fetch_master(endpoints: Endpoints) -> Path:
         json.dumps({"url": endpoints.master_url, "etag": response.headers.get("ETag", "")})
     )
     return path
+
+
+def _check_master(content: bytes, url: str) -> None:
+    if not content.startswith(b"PK") or len(content) > _MAX_MASTER_BYTES:
+        raise BadResponse(f"{url} answered something that is no security master.")

@@ -120,7 +120,9 @@ def _private(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     info = path.stat()
     if info.st_uid != os.getuid():
-        raise SettingsError(f"{path} belongs to somebody else. Set BREEZE_LAB_HOME to a folder of yours.")
+        raise SettingsError(
+            f"{path} belongs to somebody else. Set BREEZE_LAB_HOME to a folder of yours."
+        )
     if info.st_mode & 0o077:
         path.chmod(0o700)
     return path

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from breeze_lab.instruments import Instrument
     from breeze_lab.session import Session
 
-__all__ = ["COLUMNS", "Window", "candles", "default_start", "plan", "resample_frame"]
+__all__ = ["COLUMNS", "Window", "candles", "latest", "plan", "resample_frame"]
 
 #: Columns of every history frame, in order.
 COLUMNS: Final = ("open", "high", "low", "close", "volume", "open_interest")
@@ -50,7 +50,9 @@ class Window:
     end: datetime
 
 
-def plan(instrument: Instrument, interval: Interval, start: datetime, end: datetime) -> list[Window]:
+def plan(
+    instrument: Instrument, interval: Interval, start: datetime, end: datetime
+) -> list[Window]:
     """Cut [start, end) into the fewest calls that stay below the broker's limit.
 
     Parameters
@@ -68,12 +70,11 @@ def plan(instrument: Instrument, interval: Interval, start: datetime, end: datet
     native = _SOURCE.get(interval, interval)
     windows: list[Window] = []
     window_start, room = start, MAX_CANDLES_PER_CALL
-    for piece_start, piece_end, candles_in_it in _pieces(instrument, native, start, end):
+    for piece_start, candles_in_it in _pieces(instrument, native, start, end):
         if candles_in_it > room:
             windows.append(Window(window_start, piece_start))
             window_start, room = piece_start, MAX_CANDLES_PER_CALL
         room -= candles_in_it
-        del piece_end
     if window_start < end:
         windows.append(Window(window_start, end))
     return [w for w in windows if w.start < w.end]
@@ -81,7 +82,7 @@ def plan(instrument: Instrument, interval: Interval, start: datetime, end: datet
 
 def _pieces(
     instrument: Instrument, native: Interval, start: datetime, end: datetime
-) -> Iterator[tuple[datetime, datetime, int]]:
+) -> Iterator[tuple[datetime, int]]:
     """Yield stretches of market hours and the number of candles each can hold."""
     day = start.date()
     while day <= end.date():
@@ -90,14 +91,14 @@ def _pieces(
         if hours is None:
             continue
         if native is Interval.D1:
-            yield hours.open.replace(hour=0, minute=0), hours.close, 1
+            yield hours.open.replace(hour=0, minute=0), 1
             continue
         at = max(hours.open, start)
         # A candle more than the clock says: a forming or closing one can be there too.
         longest = native.length * (MAX_CANDLES_PER_CALL - 1)
         while at < min(hours.close, end):
             until = min(at + longest, hours.close, end)
-            yield at, until, -(-(until - at) // native.length) + 1
+            yield at, -(-(until - at) // native.length) + 1
             at = until
 
 
@@ -162,20 +163,65 @@ def candles(
     return frame
 
 
-def default_start(instrument: Instrument, interval: Interval, end: datetime, bars: int) -> datetime:
-    """Return the opening of the trading day at which the last `bars` bars before `end` begin."""
+def latest(
+    session: Session,
+    instrument: Instrument,
+    interval: Interval,
+    count: int = 500,
+    *,
+    max_calls: int = 4,
+) -> pd.DataFrame:
+    """Return the newest bars of `instrument`, the forming one last.
+
+    Parameters
+    ----------
+    session
+        The login to call with.
+    count
+        How many bars; fewer come back when `max_calls` calls did not find as many.
+
+    Returns
+    -------
+    DataFrame, shape (at most count, 6)
+        As `candles` returns it.
+
+    Notes
+    -----
+    It leans on the broker's habit of cutting an answer to its newest candles:
+    one call with an early enough start brings the last 1,000, whatever hours
+    the market kept.
+    """
+    native = _SOURCE.get(interval, interval)
+    wanted = count * (interval.value // native.value)
+    until = clock.now() + timedelta(seconds=1)
+    rows: list[dict[str, Any]] = []
+    for _ in range(max_calls):
+        start = _reach_back(
+            instrument, native, until, min(wanted - len(rows), MAX_CANDLES_PER_CALL)
+        )
+        part = _call(session, instrument, native, Window(start, until))
+        rows = part + rows
+        until = _opening(part[0]) if part else start
+        if len(rows) >= wanted:
+            break
+    frame = _frame(rows)
+    if native is not interval:
+        frame = resample_frame(frame, interval, instrument.anchor_s)
+    frame = frame.iloc[-count:]
+    frame.attrs.update(
+        instrument=instrument.key, interval=interval.label, source=session.endpoints.name
+    )
+    return frame
+
+
+def _reach_back(instrument: Instrument, native: Interval, end: datetime, bars: int) -> datetime:
+    """Return the opening of a trading day early enough for `bars` bars before `end`."""
     day, left = end.date(), bars
     while True:
         hours = clock.market_hours(instrument.segment, day)
         if hours is not None and hours.open < end:
-            if interval is Interval.D1:
-                left -= 1
-            else:
-                # Sub-minute bars would ask for hours of seconds: count within the day.
-                open_for = min(hours.close, end) - hours.open
-                if open_for >= left * interval.length:
-                    return min(hours.close, end) - left * interval.length
-                left -= open_for // interval.length
+            one_day = native is Interval.D1
+            left -= 1 if one_day else (min(hours.close, end) - hours.open) // native.length
             if left <= 0:
                 return hours.open.replace(hour=0, minute=0)
         day -= timedelta(days=1)
@@ -188,23 +234,35 @@ def _fetch(
     rows: list[dict[str, Any]] = []
     end = window.end
     while True:
-        part = session.call(
-            "get_historical_data_v2",
-            interval=_NATIVE[native],
-            from_date=_broker_time(window.start),
-            # The broker's range includes its end.
-            to_date=_broker_time(end - timedelta(seconds=1)),
-            **instrument.broker_fields(),
-        )
-        if not isinstance(part, list):
-            raise BadResponse(f"History answered {type(part).__name__} instead of a list.")
+        part = _call(session, instrument, native, Window(window.start, end))
         rows = part + rows
         if len(part) < MAX_CANDLES_PER_CALL:
             return rows
-        oldest = datetime.fromisoformat(part[0]["datetime"]).replace(tzinfo=clock.IST)
-        if oldest <= window.start or oldest >= end:
+        oldest = _opening(part[0])
+        if not window.start < oldest < end:
             return rows
         end = oldest
+
+
+def _call(
+    session: Session, instrument: Instrument, native: Interval, window: Window
+) -> list[dict[str, Any]]:
+    """Make one call; return its rows, oldest first."""
+    rows = session.call(
+        "get_historical_data_v2",
+        interval=_NATIVE[native],
+        from_date=_broker_time(window.start),
+        # The broker's range includes its end.
+        to_date=_broker_time(window.end - timedelta(seconds=1)),
+        **instrument.broker_fields(),
+    )
+    if not isinstance(rows, list):
+        raise BadResponse(f"History answered {type(rows).__name__} instead of a list.")
+    return rows
+
+
+def _opening(row: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(row["datetime"]).replace(tzinfo=clock.IST)
 
 
 def _broker_time(moment: datetime) -> str:
@@ -234,7 +292,7 @@ def resample_frame(frame: pd.DataFrame, interval: Interval, anchor_s: int = 33_3
 
     if frame.empty:
         return frame
-    seconds = frame.index.as_unit("s").asi8
+    seconds = pd.DatetimeIndex(frame.index).as_unit("s").asi8
     offset = 19_800 - (0 if interval is Interval.D1 else anchor_s)
     opening = (seconds + offset) // interval.value * interval.value - offset
     merged = frame.groupby(opening).agg(

@@ -1,0 +1,155 @@
+"""The ``breeze-lab`` command.
+
+Without a verb it opens JupyterLab on the first notebook with the practice
+market connected. Each verb imports only what it needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from breeze_lab import __version__, processes, settings
+from breeze_lab.errors import BreezeLabError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+_START = "00_start_here.ipynb"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code.
+
+    Parameters
+    ----------
+    argv
+        Arguments without the program's name; those of the process by default.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["practice"]:  # it has its own options
+        from breeze_lab.practice import __main__ as practice
+
+        return practice.main(words[1:])
+    parser = _parser()
+    # `breeze-lab --no-browser` is `breeze-lab lab --no-browser`.
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
+        words.insert(0, "lab")
+    options, rest = parser.parse_known_args(words)
+    if rest and options.verb != "lab":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        if options.verb == "lab":
+            return _lab(options, rest)
+        if options.verb == "relay":
+            return _relay(options.action)
+        from breeze_lab import lab
+
+        print(lab.status())
+    except BreezeLabError as exc:
+        print(f"{type(exc).__name__}: {exc}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="breeze-lab", description="Research Indian markets in Jupyter."
+    )
+    parser.add_argument("--version", action="version", version=f"breeze-lab {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    lab = verbs.add_parser(
+        "lab", help="open JupyterLab with the practice market connected (default)"
+    )
+    lab.add_argument("--folder", type=Path, help="where notebooks live (default: ./breeze-lab)")
+    lab.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
+    lab.add_argument("--no-practice", action="store_true", help="do not start the practice market")
+    verbs.add_parser("practice", help="run the practice market alone", add_help=False)
+    verbs.add_parser("status", help="who is logged in, and how the feed is")
+    relay = verbs.add_parser("relay", help="look at or stop the relay")
+    relay.add_argument("action", choices=("status", "start", "stop"))
+    return parser
+
+
+def _lab(options: argparse.Namespace, rest: list[str]) -> int:
+    folder = (options.folder or Path("breeze-lab")).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / _START).exists():
+        shutil.copy(_shipped_notebook(), folder / _START)
+    runtime = settings.folders().runtime
+    ours: list[str] = []
+    environment = dict(os.environ)
+    starting = None
+    if not options.no_practice:
+        environment["BREEZE_LAB_SESSION"] = "practice"
+        ours = [name for name in ("practice", "relay") if processes.running(runtime, name) is None]
+        # It warms up while JupyterLab does.
+        starting = threading.Thread(target=_warm_up, daemon=True)
+        starting.start()
+    command = [
+        sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}",
+        f"--LabApp.default_url=/lab/tree/{_START}", *rest,
+    ]  # fmt: skip
+    if options.no_browser:
+        command.append("--no-browser")
+    if os.getuid() == 0:
+        command.append("--allow-root")
+    jupyter = subprocess.Popen(command, env=environment)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Jupyter decides when to end; a Ctrl-C reaches it too and asks "Shutdown?".
+        signal.signal(
+            number, lambda got, _frame: jupyter.send_signal(got) if got != signal.SIGINT else None
+        )
+    code = jupyter.wait()
+    if starting is not None:
+        starting.join()
+    for name in ours:
+        _stop(runtime, name)
+    return code
+
+
+def _warm_up() -> None:
+    from breeze_lab import session
+
+    try:
+        session.start_practice()
+        processes.ensure(settings.folders().runtime, "relay", "breeze_lab.relay")
+    except BreezeLabError as exc:
+        print(f"{type(exc).__name__}: {exc}", file=sys.stderr)
+
+
+def _shipped_notebook() -> Path:
+    package = Path(__file__).parent
+    for place in (package / "notebooks" / _START, package.parent / "notebooks" / _START):
+        if place.exists():
+            return place
+    raise BreezeLabError(f"This installation has no {_START}. Install breeze-lab again.")
+
+
+def _relay(action: str) -> int:
+    runtime = settings.folders().runtime
+    if action == "start":
+        processes.ensure(runtime, "relay", "breeze_lab.relay")
+    record = processes.running(runtime, "relay")
+    if action == "stop":
+        if record is not None:
+            _stop(runtime, "relay")
+        return 0
+    print(json.dumps(record) if record else "not running")
+    return 0 if record else 3
+
+
+def _stop(runtime: Path, name: str) -> None:
+    record = processes.running(runtime, name)
+    if record is not None:
+        os.kill(record["pid"], signal.SIGTERM)

@@ -1,0 +1,251 @@
+"""What a person calls: names in, frames and charts out.
+
+The surface over the other rooms. It reads what people type (names, dates,
+intervals), asks the current session and hands back values; it owns no data.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from breeze_lab import clock, processes, session, settings
+from breeze_lab.bars import Interval
+from breeze_lab.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+
+    from breeze_lab.instruments import Instrument
+    from breeze_lab.quotes import Quote
+    from breeze_lab.widgets import LiveChart
+
+__all__ = ["Status", "candles", "history", "quote", "search", "status"]
+
+#: A chart starts with this many bars: two NSE days of minutes fit, and it paints in a blink.
+_CHART_BARS = 300
+_MAX_CHART_BARS = 1000
+
+
+def history(
+    name: str,
+    interval: str = "1d",
+    start: str | date | datetime | None = None,
+    end: str | date | datetime | None = None,
+) -> pd.DataFrame:
+    """Return bars of the past.
+
+    Parameters
+    ----------
+    name
+        Any name of an instrument: ``"RELIANCE"``, ``"BSE:TCS"``, ``"NIFTY fut"``.
+    interval
+        ``"1s" "5s" "1m" "3m" "5m" "15m" "30m" "1h" "1d"``.
+    start, end
+        Half-open range [start, end) of opening times. ISO text, a date or a
+        datetime; naive means IST; a bare date means its midnight. Without
+        `start` the newest 500 bars come back; without `end`, up to now.
+
+    Returns
+    -------
+    DataFrame, shape (n, 6)
+        open, high, low, close (rupees), volume (shares), open_interest; index
+        ``start``: the opening time of each bar, aware, Asia/Kolkata.
+
+    Raises
+    ------
+    InstrumentNotFound, AmbiguousInstrument, NotLoggedIn, SessionExpired,
+    RateLimited, RequestError, SettingsError
+
+    Examples
+    --------
+    >>> breeze_lab.history("RELIANCE", "1d", "2026-01-01", "2026-07-01")  # doctest: +SKIP
+    """
+    from breeze_lab import historical  # noqa: PLC0415 - loads pandas
+
+    now = session.current()
+    instrument, length = now.resolve(name), Interval.parse(interval)
+    if start is None:
+        return historical.latest(now, instrument, length)
+    first = _moment(start)
+    last = clock.now() + timedelta(seconds=1) if end is None else _moment(end)
+    if last <= first:
+        raise SettingsError(f"The range is empty: it ends at {last} and starts at {first}.")
+    calls = len(historical.plan(instrument, length, first, last))
+    with _Progress(f"{instrument.key} {length.label}", calls) as progress:
+        return historical.candles(now, instrument, length, first, last, progress=progress)
+
+
+def quote(name: str) -> Quote:
+    """Return the price of `name` right now, with its age.
+
+    Raises
+    ------
+    InstrumentNotFound, AmbiguousInstrument, NotLoggedIn, SessionExpired,
+    RateLimited, RequestError
+
+    Examples
+    --------
+    >>> breeze_lab.quote("RELIANCE").last  # doctest: +SKIP
+    1402.5
+    """
+    from breeze_lab import quotes  # noqa: PLC0415 - on first use
+
+    now = session.current()
+    return quotes.fetch(now, now.resolve(name))
+
+
+def candles(name: str, interval: str = "1m", *, bars: int = _CHART_BARS) -> LiveChart:
+    """Return a live candle chart: history first, then every tick as it comes.
+
+    Parameters
+    ----------
+    name
+        Any name of an instrument. A wrong one is refused with the nearest
+        names before anything is subscribed.
+    interval
+        Length of a candle.
+    bars
+        How many candles to start with, at most 1,000.
+
+    Returns
+    -------
+    LiveChart
+        Show it by making it the last line of a cell. It keeps moving while
+        the kernel is busy; ``.data`` is the frame behind it.
+
+    Raises
+    ------
+    InstrumentNotFound, AmbiguousInstrument, NotLoggedIn, SessionExpired,
+    RateLimited, RequestError, SettingsError
+
+    Examples
+    --------
+    >>> breeze_lab.candles("RELIANCE", "1m")  # doctest: +SKIP
+    """
+    if not 1 <= bars <= _MAX_CHART_BARS:
+        raise SettingsError(f"A chart holds 1 to {_MAX_CHART_BARS} candles, not {bars}.")
+    now = session.current()
+    instrument, length = now.resolve(name), Interval.parse(interval)
+    from breeze_lab import feed, historical  # noqa: PLC0415 - loads pandas
+    from breeze_lab.widgets import LiveChart  # noqa: PLC0415 - loads Bokeh and ipywidgets
+
+    feed.connect()  # the relay is up and logged in before a browser asks it
+    frame = historical.latest(now, instrument, length, bars)
+    return LiveChart(instrument, length, frame, practice=now.practice)
+
+
+def search(text: str, limit: int = 20) -> list[Instrument]:
+    """Return the instruments `text` could mean: the exact one, or the nearest.
+
+    Examples
+    --------
+    >>> [i.symbol for i in breeze_lab.search("relianc", 1)]  # doctest: +SKIP
+    ['RELIANCE']
+    """
+    return session.current().master.search(text, limit)
+
+
+@dataclass(frozen=True)
+class Status:
+    """Who is logged in, until when, over which endpoints, and how old the feed is."""
+
+    lines: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        width = max(map(len, self.lines), default=0)
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in self.lines.items())
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{escape(name)}</th>"
+            f"<td style='text-align:left'>{escape(value)}</td></tr>"
+            for name, value in self.lines.items()
+        )
+        return f"<table class='breeze-lab-status'>{rows}</table>"
+
+
+def status() -> Status:
+    """Return where things stand, without starting or logging in to anything."""
+    known = session.peek()
+    lines: dict[str, str] = {}
+    if known is None:
+        lines["account"] = "nobody is logged in: run %breeze_login, or %breeze_login practice"
+    else:
+        left = known.until - clock.now()
+        label = "practice market, no real money" if known.practice else "ICICI Direct"
+        lines["account"] = f"{known.identity.name} ({known.identity.user_id}) - {label}"
+        lines["session"] = (
+            f"good until {known.until:%d-%m-%Y %H:%M} IST, {_span(left)} left"
+            if left > timedelta(0)
+            else "expired: run %breeze_login again"
+        )
+        meter = known.meter
+        lines["calls"] = f"{meter.used} of {meter.limit} in the last minute, {meter.total} in all"
+        lines.update({k: v for k, v in known.endpoints.to_dict().items() if k.endswith("_url")})
+    lines.update(_relay_lines())
+    lines["market time"] = f"{clock.now():%d-%m-%Y %H:%M:%S} IST"
+    return Status(lines)
+
+
+def _relay_lines() -> dict[str, str]:
+    if processes.running(settings.folders().runtime, "relay") is None:
+        return {"relay": "not running; the first live chart starts it", "feed": "-"}
+    from breeze_lab import feed  # noqa: PLC0415 - only when there is one to ask
+
+    answer = feed.connect().status()
+    upstream: dict[str, Any] = answer["upstream"]
+    state = f"{upstream['state']} ({upstream.get('endpoints') or 'no broker yet'})"
+    if upstream.get("error"):
+        state += f": {upstream['error']}"
+    age = answer.get("last_tick_age_s")
+    return {
+        "relay": f"process {answer['pid']}, {answer['consumers']} consumers, upstream {state}",
+        "feed": "no tick yet" if age is None else f"last tick {age:.1f} s ago",
+    }
+
+
+def _span(length: timedelta) -> str:
+    minutes = int(length.total_seconds()) // 60
+    return f"{minutes // 60} h {minutes % 60} m"
+
+
+def _moment(value: str | date | datetime) -> datetime:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError as exc:
+            raise SettingsError(
+                f"{value!r} is no date. Write 2026-11-20 or 2026-11-20 09:15 (IST)."
+            ) from exc
+    if isinstance(value, datetime):
+        return clock.to_ist(value)
+    return datetime(value.year, value.month, value.day, tzinfo=clock.IST)
+
+
+class _Progress:
+    """A progress bar for work of several calls; silent for less."""
+
+    def __init__(self, what: str, calls: int) -> None:
+        self._what, self._calls = what, calls
+        self._bar: Any = None
+
+    def __enter__(self) -> Callable[[int, int], None]:
+        if self._calls > 3:  # noqa: PLR2004 - up to three calls are done before a bar is drawn
+            from tqdm.auto import tqdm  # noqa: PLC0415 - only long work shows it
+
+            self._bar = tqdm(total=self._calls, desc=self._what, unit="call", file=sys.stderr)
+        return self._step
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def _step(self, _done: int, _planned: int) -> None:
+        if self._bar is not None:
+            self._bar.update(1)

@@ -1,0 +1,134 @@
+"""The magics: ``%breeze_login``, ``%breeze_status``, ``%candles``, ``%quote``.
+
+A thin face of `breeze_lab.lab` that reads a magic's line. It imports nothing
+but IPython until a magic runs. A secret never belongs on a line, because lines
+are kept in the history; the login asks for secrets in a form.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_magic, magics_class
+
+if TYPE_CHECKING:
+    from breeze_lab.lab import Status
+    from breeze_lab.quotes import Quote
+    from breeze_lab.widgets import LiveChart
+
+__all__ = ["BreezeMagics"]
+
+_PRACTICE_OPTIONS = {"--seed": int, "--speed": float, "--exchange-hours": None}
+
+
+@magics_class
+class BreezeMagics(Magics):
+    """Line magics over `breeze_lab.lab`."""
+
+    @line_magic
+    def breeze_login(self, line: str) -> Any:
+        """Log in.
+
+        ::
+
+            %breeze_login             a form for your ICICI Direct account
+            %breeze_login practice    the practice market: no account, nothing to type
+
+        ``practice`` takes ``--seed N``, ``--speed N`` and ``--exchange-hours``
+        for a market that is not running yet. Never type a key, secret or
+        session on the line.
+        """
+        from breeze_lab import session  # noqa: PLC0415 - loading the extension must cost nothing
+
+        words = shlex.split(line)
+        if not words:
+            from breeze_lab.widgets.login import LoginForm  # noqa: PLC0415 - loads ipywidgets
+
+            return LoginForm()
+        if words[0] != "practice":
+            raise UsageError(
+                "Type no key, secret or session on this line: it is kept in the history. If one "
+                "was real, renew it on the broker's app page. %breeze_login alone opens a form."
+            )
+        options = _options(words[1:])
+        now = session.login_practice(**options)
+        print(  # noqa: T201 - a magic answers by printing
+            f"Practice market: logged in as {now.identity.name} until "
+            f"{now.until:%d-%m-%Y %H:%M} IST. No account, no real money."
+        )
+        return None
+
+    @line_magic
+    def breeze_status(self, line: str) -> Status:
+        """Show who is logged in, until when, over which endpoints, and the feed's age."""
+        from breeze_lab import lab  # noqa: PLC0415 - see breeze_login
+
+        if line.strip():
+            raise UsageError("%breeze_status takes no arguments.")
+        return lab.status()
+
+    @line_magic
+    def candles(self, line: str) -> LiveChart:
+        """Show a live candle chart: ``%candles RELIANCE 1m`` or ``%candles NIFTY fut 5m``.
+
+        The last word is the interval when it reads like one (default ``1m``);
+        ``--bars N`` sets how many candles it starts with.
+        """
+        from breeze_lab import lab  # noqa: PLC0415 - see breeze_login
+
+        words = shlex.split(line)
+        options: dict[str, Any] = {}
+        if "--bars" in words:
+            at = words.index("--bars")
+            try:
+                options["bars"] = int(words[at + 1])
+            except (IndexError, ValueError):
+                raise UsageError("--bars takes a number: %candles RELIANCE 1m --bars 500") from None
+            del words[at : at + 2]
+        interval = words.pop() if len(words) > 1 and _reads_like_interval(words[-1]) else "1m"
+        if not words:
+            raise UsageError("Which instrument? For example: %candles RELIANCE 1m")
+        return lab.candles(" ".join(words), interval, **options)
+
+    @line_magic
+    def quote(self, line: str) -> Quote:
+        """Show the current price of an instrument: ``%quote RELIANCE``."""
+        from breeze_lab import lab  # noqa: PLC0415 - see breeze_login
+
+        if not line.strip():
+            raise UsageError("Which instrument? For example: %quote RELIANCE")
+        return lab.quote(line.strip())
+
+
+def _reads_like_interval(word: str) -> bool:
+    from breeze_lab.bars import Interval  # noqa: PLC0415 - see breeze_login
+    from breeze_lab.errors import SettingsError  # noqa: PLC0415 - see breeze_login
+
+    try:
+        Interval.parse(word)
+    except SettingsError:
+        # 2m looks like an interval we lack: say so instead of searching a company called "2m".
+        return word[:1].isdigit() and word[-1:].isalpha() and len(word) <= 4  # noqa: PLR2004
+    return True
+
+
+def _options(words: list[str]) -> dict[str, object]:
+    options: dict[str, object] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word not in _PRACTICE_OPTIONS:
+            known = ", ".join(_PRACTICE_OPTIONS)
+            raise UsageError(f"%breeze_login practice knows {known}; not {word!r}.")
+        kind = _PRACTICE_OPTIONS[word]
+        name = word.removeprefix("--").replace("-", "_")
+        if kind is None:
+            options[name] = True
+            continue
+        try:
+            options[name] = kind(rest.pop(0))
+        except (IndexError, ValueError):
+            raise UsageError(f"{word} takes a number.") from None
+    return options

@@ -1,0 +1,90 @@
+"""The login form: keys are typed into fields, never into a cell.
+
+The fields are emptied the moment the button is pressed, before anything else
+happens, so neither the widget's state nor a saved notebook keeps a secret.
+"""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import ipywidgets as widgets
+
+from breeze_lab import session
+from breeze_lab.errors import BreezeLabError
+
+__all__ = ["LoginForm", "find_api_session"]
+
+
+def find_api_session(pasted: str) -> str:
+    """Return the api session in whatever was pasted.
+
+    Parameters
+    ----------
+    pasted
+        The bare digits, the whole address of the page the broker redirected
+        to, or its query.
+
+    Examples
+    --------
+    >>> find_api_session("https://127.0.0.1/?apisession=12345678")
+    '12345678'
+    """
+    text = pasted.strip()
+    query = urlsplit(text).query or text.lstrip("?")
+    for name, value in parse_qsl(query):
+        if name.lower().replace("_", "") == "apisession":
+            return value.strip()
+    return text
+
+
+class LoginForm(widgets.VBox):  # type: ignore[misc]  # ipywidgets is untyped
+    """A form for app key, secret and api session of an ICICI Direct account."""
+
+    def __init__(self) -> None:
+        wide = widgets.Layout(width="32em")
+        style = {"description_width": "8em"}
+        self.app_key = widgets.Password(description="App key", layout=wide, style=style)
+        self.secret = widgets.Password(description="Secret", layout=wide, style=style)
+        self.api_session = widgets.Password(
+            description="API session", layout=wide, style=style,
+            placeholder="digits, or the whole address you were sent to",
+        )  # fmt: skip
+        self.link = widgets.HTML("Type the app key to get the link to the login page.")
+        self.button = widgets.Button(description="Log in", button_style="primary")
+        self.message = widgets.HTML()
+        self.app_key.observe(self._show_link, "value")
+        self.button.on_click(self._submit)
+        super().__init__(
+            [self.app_key, self.secret, self.link, self.api_session, self.button, self.message]
+        )
+
+    def _show_link(self, change: dict[str, Any]) -> None:
+        key = change["new"].strip()
+        if key:
+            address = html.escape(session.login_url(key), quote=True)
+            self.link.value = (
+                f"1. <a href='{address}' target='_blank' rel='noreferrer'>Open the broker's login "
+                "page</a> &nbsp; 2. log in there &nbsp; 3. paste what comes back:"
+            )
+
+    def _submit(self, _button: object) -> None:
+        key, secret = self.app_key.value.strip(), self.secret.value.strip()
+        token = find_api_session(self.api_session.value)
+        for box in (self.app_key, self.secret, self.api_session):
+            box.value = ""
+        self.link.value = ""
+        self.button.disabled = True
+        try:
+            now = session.login(key, secret, token)
+        except BreezeLabError as exc:
+            self.message.value = f"<b style='color:#c62828'>{html.escape(str(exc))}</b>"
+        else:
+            self.message.value = (
+                f"<b style='color:#2e7d32'>Logged in as {html.escape(now.identity.name)} until "
+                f"{now.until:%d-%m-%Y %H:%M} IST.</b>"
+            )
+        finally:
+            self.button.disabled = False
