@@ -32,6 +32,7 @@ from bokeh.models import (
     WheelZoomTool,
 )
 from bokeh.plotting import figure
+from bokeh.transform import dodge
 
 from breeze_lab import _chart_scripts as scripts
 
@@ -48,6 +49,9 @@ MAX_CANDLES: Final = 1000
 
 #: Candles to see at first; the rest is a drag away.
 VISIBLE: Final = 120
+
+#: Width of a candle's body, in candles.
+WIDTH: Final = 0.72
 
 #: Room to the right of the newest candle, in candles.
 MARGIN: Final = 6
@@ -143,7 +147,7 @@ def candles_figure(
     shared: dict[str, Any] = {
         "x_range": window, "y_axis_location": "right", "toolbar_location": None,
         "sizing_mode": "stretch_width", "tools": "xpan", "active_drag": "xpan",
-        "min_border_left": 4, "min_border_right": 84, "outline_line_color": None,
+        "min_border_left": 0, "min_border_right": 84, "outline_line_color": None,
     }  # fmt: skip
     below = max(height // 4, 90)
     price = figure(
@@ -222,10 +226,17 @@ def _draw_bars(price: figure, volume: figure, source: ColumnDataSource) -> None:
         code = scripts.DIRECTION.replace("CONDITION", condition)
         view = CDSView(filter=CustomJSFilter(args={}, code=code))
         wick = price.segment("x", "low", "x", "high", source=source, view=view)
-        body = price.vbar("x", 0.72, "open", "close", source=source, view=view)
-        traded = volume.vbar("x", 0.72, "volume", 0, source=source, view=view)
-        traded.glyph.update(fill_alpha=0.55, line_color=None)
-        for renderer in (wick, body, traded):
+        body = price.vbar("x", WIDTH, "open", "close", source=source, view=view)
+        # A body without height would vanish. An outline on the bodies would not do: Bokeh paints
+        # that of every bar beyond the left edge onto the edge.
+        close = price.segment(
+            dodge("x", -WIDTH / 2), "close", dodge("x", WIDTH / 2), "close",
+            source=source, view=view,
+        )  # fmt: skip
+        traded = volume.vbar("x", WIDTH, "volume", 0, source=source, view=view)
+        body.glyph.line_color = traded.glyph.line_color = None
+        traded.glyph.fill_alpha = 0.55
+        for renderer in (wick, body, close, traded):
             renderer.glyph.tags = [tag]
             renderer.nonselection_glyph = renderer.muted_glyph = None
 
@@ -256,7 +267,9 @@ def _label_axes(
 
 
 def _colour(pane: figure, palette: Palette) -> None:
-    pane.background_fill_color = pane.border_fill_color = palette.background
+    # The page's background shines through: filling frame and border apart leaves a seam.
+    pane.background_fill_color = pane.border_fill_color = None
+    pane.styles = {"background-color": palette.background}
     for grid in pane.grid:
         grid.grid_line_color = palette.grid
     for axis in (*pane.xaxis, *pane.yaxis):
