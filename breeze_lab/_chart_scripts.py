@@ -37,7 +37,8 @@ try { width = Math.max(pane.inner_width, 100); } catch { /* not laid out yet */ 
 const from = Math.ceil(cb_data.start), to = Math.floor(cb_data.end);
 const times = [];
 for (let x = from - 1; x <= to; x++) times.push(time_of(x));
-const month = t => { const d = new Date(t * 1000); return d.getUTCFullYear() * 12 + d.getUTCMonth(); };
+const at = t => new Date(t * 1000);
+const month = t => at(t).getUTCFullYear() * 12 + at(t).getUTCMonth();
 const steps = [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, DAY]
   .filter(s => s >= interval && (s <= 30 || interval < DAY))
   .map(s => (t => Math.floor(t / s)));
@@ -74,9 +75,9 @@ if (isNaN(t)) return "";
 const d = new Date(t * 1000), b = new Date(before * 1000), two = n => String(n).padStart(2, "0");
 const date = d.getUTCDate() + " " + NAMES[d.getUTCMonth()];
 if (interval >= DAY) {
-  if (!isNaN(before) && b.getUTCFullYear() !== d.getUTCFullYear()) return String(d.getUTCFullYear());
-  if (!isNaN(before) && b.getUTCMonth() !== d.getUTCMonth()) return NAMES[d.getUTCMonth()];
-  return date;
+  if (isNaN(before)) return date;
+  if (b.getUTCFullYear() !== d.getUTCFullYear()) return String(d.getUTCFullYear());
+  return b.getUTCMonth() === d.getUTCMonth() ? date : NAMES[d.getUTCMonth()];
 }
 if (isNaN(before) || Math.floor(t / DAY) !== Math.floor(before / DAY)) return date;
 const clock = two(d.getUTCHours()) + ":" + two(d.getUTCMinutes());
@@ -86,7 +87,8 @@ return interval < 60 ? clock + ":" + two(d.getUTCSeconds()) : clock;
 
 #: Indian digit groups: 1,23,456.50.
 PRICE_LABEL: Final = """
-return tick.toLocaleString("en-IN", {minimumFractionDigits: decimals, maximumFractionDigits: decimals});
+const digits = {minimumFractionDigits: decimals, maximumFractionDigits: decimals};
+return tick.toLocaleString("en-IN", digits);
 """
 
 #: Thousands, lakhs, crores.
@@ -98,8 +100,9 @@ return tick ? String(+tick.toFixed(2)) : "";
 
 #: The opening time of a hovered bar of a still figure.
 HOVER_TIME: Final = """
-const d = new Date((value + 19800) * 1000), text = d.toUTCString();
-return text.slice(5, 16) + (interval < 86400 ? " " + text.slice(17, interval < 60 ? 25 : 22) + " IST" : "");
+const text = new Date((value + 19800) * 1000).toUTCString();
+if (interval >= 86400) return text.slice(5, 16);
+return text.slice(5, 16) + " " + text.slice(17, interval < 60 ? 25 : 22) + " IST";
 """
 
 #: Fit both vertical ranges to the visible bars. While bars arrive the range keeps still until the

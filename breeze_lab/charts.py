@@ -29,6 +29,7 @@ from bokeh.models import (
     CustomJSTickFormatter,
     HoverTool,
     Range1d,
+    Title,
     WheelZoomTool,
 )
 from bokeh.plotting import figure
@@ -214,7 +215,7 @@ def still(
         ))  # fmt: skip
     price = layout.children[0]
     assert isinstance(price, figure)
-    price.title.update(
+    price.title = Title(
         text=title, text_font=FONT, text_font_size="15px", text_color=PALETTES[theme].text
     )
     return layout
@@ -252,8 +253,8 @@ def _label_axes(
         args={"decimals": decimals}, code=scripts.PRICE_LABEL
     )
     volume.yaxis.formatter = CustomJSTickFormatter(code=scripts.VOLUME_LABEL)
-    price.yaxis.ticker.update(desired_num_ticks=7)  # type: ignore[attr-defined]
-    volume.yaxis.ticker.update(desired_num_ticks=2)  # type: ignore[attr-defined]
+    price.yaxis.ticker.update(desired_num_ticks=7)  # type: ignore[union-attr]
+    volume.yaxis.ticker.update(desired_num_ticks=2)  # type: ignore[union-attr]
     for pane in (price, volume):
         pane.xaxis.ticker = pane.xgrid.ticker = ticker
         pane.xaxis.formatter = times

@@ -1,0 +1,38 @@
+"""The extension: its routes and its life."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jupyter_server.extension.application import ExtensionApp
+
+from breeze_lab_server import handlers
+from breeze_lab_server.supervisor import Supervisor
+
+__all__ = ["BreezeLabServer"]
+
+
+class BreezeLabServer(ExtensionApp):  # type: ignore[misc]
+    """Three routes below ``{base_url}breeze-lab/`` and one supervisor of the relay."""
+
+    name = "breeze_lab_server"
+    supervisor: Supervisor
+
+    def initialize_settings(self) -> None:
+        """Make the supervisor; the relay itself is started by the first browser."""
+        self.supervisor = Supervisor(self.log)
+
+    def initialize_handlers(self) -> None:
+        """Add the routes; the server puts its base URL in front."""
+        shared: dict[str, Any] = {"supervisor": self.supervisor}
+        self.handlers.extend(
+            [
+                (r"/breeze-lab/api/status/?", handlers.StatusHandler, shared),
+                (r"/breeze-lab/api/feed/?", handlers.FeedHandler, shared),
+                (r"/breeze-lab/static/([\w.-]+)", handlers.StaticHandler),
+            ]
+        )
+
+    async def stop_extension(self) -> None:
+        """Close the browsers' sockets; the relay lives on, kernels may need it."""
+        self.supervisor.stop()

@@ -1,0 +1,214 @@
+"""The routes: status, the feed's websocket and BokehJS.
+
+Every route wants an authenticated user whom the server's authorizer lets
+``read`` (status, files) or ``execute`` (the feed, because a subscription takes
+place on the account's only connection) the resource ``breeze-lab``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import importlib.util
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from jupyter_server.auth.decorator import authorized, ws_authenticated
+from jupyter_server.base.handlers import APIHandler, JupyterHandler
+from jupyter_server.base.websocket import WebSocketMixin
+from tornado import web, websocket
+from websockets.exceptions import ConnectionClosed, WebSocketException
+
+from breeze_lab.errors import ProcessError
+from breeze_lab_server.supervisor import SUBPROTOCOL
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from websockets.asyncio.client import ClientConnection
+
+    from breeze_lab_server.supervisor import Supervisor
+
+__all__ = ["FeedHandler", "StaticHandler", "StatusHandler"]
+
+RESOURCE: Final = "breeze-lab"
+
+#: What a browser may ask of the relay. Logging in and shutting down are the kernel's.
+ALLOWED: Final = frozenset({"hello", "subscribe", "unsubscribe", "status"})
+
+#: A subscription names a few dozen instruments; nothing a browser asks is long.
+MAX_REQUEST_BYTES: Final = 64 * 1024
+
+#: How many requests may wait while the relay starts.
+MAX_WAITING: Final = 64
+
+#: Close codes: what the browser does next is its own decision, they only say why.
+GOING_AWAY, BAD_REQUEST, TRY_AGAIN, RELAY_RESTARTED = 1001, 1008, 1013, 1012
+
+
+class StatusHandler(APIHandler):  # type: ignore[misc]
+    """``GET api/status``: the relay and its upstream, as JSON."""
+
+    auth_resource = RESOURCE
+
+    def initialize(self, supervisor: Supervisor) -> None:
+        """Take the supervisor from the route."""
+        self.supervisor = supervisor
+
+    @web.authenticated
+    @authorized("read", RESOURCE)  # type: ignore[untyped-decorator]
+    async def get(self) -> None:
+        """Answer without starting anything."""
+        self.finish(json.dumps(await self.supervisor.status()))
+
+
+class StaticHandler(JupyterHandler, web.StaticFileHandler):
+    """``GET static/bokeh.min.js``: the installed BokehJS, so that notebooks need not hold it."""
+
+    auth_resource = RESOURCE
+
+    def initialize(self) -> None:
+        """Serve from Bokeh's own folder; without Bokeh every file is missing."""
+        folder = _bokeh_folder()
+        web.StaticFileHandler.initialize(self, path=str(folder or "/nonexistent"))
+
+    @web.authenticated
+    @authorized("read", RESOURCE)  # type: ignore[untyped-decorator]
+    async def get(self, path: str, include_body: bool = True) -> None:
+        """Send one of the known files."""
+        if path not in _FILES or _bokeh_folder() is None:
+            raise web.HTTPError(404)
+        await super().get(path, include_body)
+
+    @web.authenticated
+    @authorized("read", RESOURCE)  # type: ignore[untyped-decorator]
+    async def head(self, path: str) -> None:
+        """Answer as `get` does, without a body."""
+        await self.get(path, include_body=False)
+
+    def set_extra_headers(self, path: str) -> None:  # noqa: ARG002 - tornado's signature
+        """Let the browser keep a file whose address names its version."""
+        self.set_header("X-Bokeh-Version", _bokeh_version())
+        if self.get_query_argument("v", "") == _bokeh_version():
+            self.set_header("Cache-Control", "private, max-age=31536000, immutable")
+
+
+class FeedHandler(WebSocketMixin, websocket.WebSocketHandler, JupyterHandler):
+    """``WS api/feed``: the frames of the relay's door, passed through both ways.
+
+    Notes
+    -----
+    The next frame is fetched from the relay when the browser took the last
+    one, so a slow browser holds a handful of frames here and the relay merges
+    the rest. When the relay goes, the browser's socket is closed with 1012 and
+    the relay is started again; the browser comes back by itself.
+    """
+
+    auth_resource = RESOURCE
+
+    def initialize(self, supervisor: Supervisor) -> None:
+        """Take the supervisor from the route."""
+        self.supervisor = supervisor
+        self._requests: asyncio.Queue[str] = asyncio.Queue(MAX_WAITING)
+        self._bridge: asyncio.Task[None] | None = None
+
+    @property
+    def max_message_size(self) -> int:
+        """Bytes of the longest frame a browser may send."""
+        return MAX_REQUEST_BYTES
+
+    @ws_authenticated
+    @authorized("execute", RESOURCE)  # type: ignore[untyped-decorator]
+    async def get(self, *args: Any, **kwargs: Any) -> None:
+        """Open the websocket for a user who may; tornado has checked the origin by then."""
+        await super().get(*args, **kwargs)
+
+    def select_subprotocol(self, subprotocols: list[str]) -> str | None:
+        """Agree on the one protocol there is."""
+        return SUBPROTOCOL if SUBPROTOCOL in subprotocols else None
+
+    def open(self, *args: Any, **kwargs: Any) -> Awaitable[None] | None:
+        """Start the bridge."""
+        super().open(*args, **kwargs)
+        if self.selected_subprotocol is None:
+            self.close(BAD_REQUEST, f"offer the subprotocol {SUBPROTOCOL}")
+            return None
+        self.set_nodelay(True)
+        self.supervisor.browsers.add(self)
+        self._bridge = asyncio.create_task(self._run())
+        return None
+
+    def on_message(self, message: str | bytes) -> None:
+        """Queue a permitted request for the relay, refuse any other."""
+        try:
+            request = json.loads(message)
+            op = request.get("op")
+        except (AttributeError, ValueError):
+            self.close(BAD_REQUEST, "not a JSON map")
+            return
+        if op not in ALLOWED:
+            self.log.warning("A browser asked the relay for %r; refused.", str(op)[:40])
+            refusal = {
+                "op": "error", "id": request.get("id"), "error": "NotAllowed",
+                "message": f"A browser may not ask for {str(op)[:40]!r}.",
+            }  # fmt: skip
+            self.write_message(json.dumps(refusal))
+            return
+        try:
+            self._requests.put_nowait(json.dumps(request))
+        except asyncio.QueueFull:
+            self.close(BAD_REQUEST, "too many requests")
+
+    def on_close(self) -> None:
+        """Leave the relay when the browser left."""
+        self.supervisor.browsers.discard(self)
+        if self._bridge is not None:
+            self._bridge.cancel()
+        super().on_close()
+
+    async def _run(self) -> None:
+        try:
+            connection = await self.supervisor.connect()
+        except (OSError, ProcessError, WebSocketException) as exc:
+            self.log.warning("No relay for a browser: %s", exc)
+            self.close(TRY_AGAIN, "the relay is not there")
+            return
+        sending = asyncio.create_task(self._send(connection))
+        try:
+            async for frame in connection:
+                # Resolves when the operating system took the bytes: this is the back-pressure.
+                await self.write_message(frame)
+        except ConnectionClosed:
+            pass  # the relay died; a relay that ends in order just ends the loop
+        except websocket.WebSocketClosedError:
+            return  # the browser left between two frames
+        finally:
+            sending.cancel()
+            await connection.close()
+        await self.supervisor.restart()
+        self.close(RELAY_RESTARTED, "the relay went away")
+
+    async def _send(self, connection: ClientConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):  # noticed by the reader, too
+            while True:
+                await connection.send(await self._requests.get())
+
+
+_FILES: Final = frozenset({"bokeh.min.js"})
+
+
+@functools.cache
+def _bokeh_folder() -> Path | None:
+    """Return the folder of BokehJS without importing Bokeh, which takes a second."""
+    spec = importlib.util.find_spec("bokeh")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(spec.submodule_search_locations[0]) / "server" / "static" / "js"
+
+
+@functools.cache
+def _bokeh_version() -> str:
+    return metadata.version("bokeh")

@@ -1,0 +1,146 @@
+"""The supervisor: one relay at the other end whenever a browser is connected.
+
+Owns starting the relay, opening connections to its door and asking its state.
+What travels through a connection is the business of `breeze_lab_server.handlers`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from websockets.asyncio.client import ClientConnection, unix_connect
+from websockets.exceptions import WebSocketException
+
+from breeze_lab import processes
+from breeze_lab.errors import ProcessError
+from breeze_lab.settings import folders
+
+if TYPE_CHECKING:
+    import logging
+
+    from breeze_lab_server.handlers import FeedHandler
+
+__all__ = ["SUBPROTOCOL", "Supervisor"]
+
+#: The door's messages as JSON in text frames.
+SUBPROTOCOL: Final = "breeze-lab.1.json"
+
+#: How long the relay may take to answer a status request.
+_STATUS_TIMEOUT_S: Final = 3.0
+
+
+class Supervisor:
+    """Start the relay on first use and again when it dies under a connected browser.
+
+    Parameters
+    ----------
+    log
+        The server's logger.
+
+    Notes
+    -----
+    Lives on the server's event loop. Starting a process blocks, so it happens
+    in a thread, once for however many browsers ask at the same time.
+    """
+
+    def __init__(self, log: logging.Logger) -> None:
+        """Own no relay yet."""
+        self.log = log
+        self.browsers: set[FeedHandler] = set()
+        self._starting: asyncio.Task[dict[str, Any]] | None = None
+
+    async def ensure(self) -> dict[str, Any]:
+        """Return the relay's ready record, starting it when none runs.
+
+        Raises
+        ------
+        ProcessError
+            When it did not become ready.
+        """
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+        # A browser that leaves must not cancel the start the others wait for.
+        return await asyncio.shield(self._starting)
+
+    async def _start(self) -> dict[str, Any]:
+        try:
+            return await asyncio.to_thread(
+                processes.ensure, folders().runtime, "relay", "breeze_lab.relay"
+            )
+        finally:
+            self._starting = None
+
+    async def connect(self) -> ClientConnection:
+        """Return an open connection to the relay's door, starting the relay if needed.
+
+        Raises
+        ------
+        ProcessError, OSError, websockets.exceptions.WebSocketException
+        """
+        await self.ensure()
+        return await self._open()
+
+    async def _open(self) -> ClientConnection:
+        return await unix_connect(
+            str(folders().socket("relay")),
+            "ws://localhost/",
+            subprotocols=[SUBPROTOCOL],  # type: ignore[list-item]
+            compression=None,
+            # Frames wait at the relay, which merges them, and not here.
+            max_queue=4,
+            open_timeout=5,
+        )
+
+    async def restart(self) -> None:
+        """Bring a lost relay back while somebody watches; its loss was noticed by a connection."""
+        if not self.browsers:
+            return
+        try:
+            record = await self.ensure()
+            self.log.info("The relay runs again, pid %s.", record.get("pid"))
+        except ProcessError as exc:
+            self.log.warning("The relay could not be brought back: %s", exc)
+
+    async def status(self) -> dict[str, Any]:
+        """Return what the relay says of itself; it is not started for that.
+
+        Returns
+        -------
+        dict
+            ``relay`` (``running``, ``pid`` …), ``upstream`` (None when no relay
+            runs) and ``browsers``, the number of connected browsers.
+        """
+        answer: dict[str, Any] = {
+            "relay": {"running": False}, "upstream": None, "browsers": len(self.browsers),
+        }  # fmt: skip
+        record = await asyncio.to_thread(processes.running, folders().runtime, "relay")
+        if record is None:
+            return answer
+        try:
+            async with asyncio.timeout(_STATUS_TIMEOUT_S):
+                told = await self._ask_status()
+        except (OSError, TimeoutError, ValueError, WebSocketException) as exc:
+            answer["relay"]["error"] = f"{type(exc).__name__}: {exc}"
+            return answer
+        answer["upstream"] = told.pop("upstream", None)
+        answer["relay"] = {**told, "running": True, "pid": record.get("pid")}
+        return answer
+
+    async def _ask_status(self) -> dict[str, Any]:
+        async with contextlib.AsyncExitStack() as stack:
+            connection = await self._open()
+            stack.push_async_callback(connection.close)
+            await connection.send(json.dumps({"op": "status", "id": 1}))
+            async for frame in connection:
+                message: dict[str, Any] = json.loads(frame)
+                if message.get("op") in ("status", "error"):
+                    return {k: v for k, v in message.items() if k not in ("op", "id")}
+        raise ValueError("The relay closed the connection without an answer.")
+
+    def stop(self) -> None:
+        """Close every browser's socket because the server goes away."""
+        for browser in list(self.browsers):
+            browser.close(1001, "the server stops")
