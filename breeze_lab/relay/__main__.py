@@ -1,0 +1,143 @@
+"""Run the relay: ``python -m breeze_lab.relay``.
+
+Owns the life of the process: one per user, ready record, remembered practice
+login, end by signal, by request or when nobody has listened for a while.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+from breeze_lab import __version__, processes, settings
+from breeze_lab.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from breeze_lab.relay.hub import Hub
+    from breeze_lab.relay.upstream import Login
+
+_log: Final = logging.getLogger("breeze_lab.relay")
+
+_SWEEP_S: Final = 1.0
+
+
+class Memory:
+    """The practice login on disk, mode 0600; a real account's token is never written.
+
+    Parameters
+    ----------
+    path
+        Where it lies.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read nothing yet."""
+        self.path = path
+
+    def keep(self, login: Login) -> None:
+        """Remember a practice login; forget it when a real account logs in."""
+        if login.endpoints.name != "practice":
+            self.path.unlink(missing_ok=True)
+            return
+        temporary = self.path.with_suffix(f".{os.getpid()}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(
+                {
+                    "endpoints": login.endpoints.to_dict(), "user": login.user,
+                    "token": login.token, "account": login.account, "until": login.until,
+                },
+                file,
+            )  # fmt: skip
+        temporary.replace(self.path)
+
+    def recall(self) -> Login | None:
+        """Return the remembered login, or None."""
+        from breeze_lab.relay.upstream import Login  # noqa: PLC0415 - after the lock is ours
+
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            data = json.loads(self.path.read_text())
+            endpoints = settings.Endpoints.from_dict(data.pop("endpoints"))
+            if endpoints.name == "practice":
+                return Login(endpoints, **data)
+        return None
+
+
+async def serve(folders: settings.Folders, idle_exit_s: float) -> None:
+    """Serve until a signal, a request to end, or `idle_exit_s` without a consumer."""
+    from breeze_lab.relay.door import Door  # noqa: PLC0415 - after the lock is ours
+    from breeze_lab.relay.hub import Hub  # noqa: PLC0415
+
+    hub = Hub()
+    memory = Memory(folders.runtime / "relay-login.json")
+    door = Door(hub, memory.keep)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, door.stop.set)
+    path = folders.socket("relay")
+    try:
+        async with door.open(path):
+            processes.publish(
+                folders.runtime, "relay", {"socket": str(path), "version": __version__}
+            )
+            _log.info("Relay %s serves at %s.", __version__, path)
+            login = memory.recall()
+            if login is not None:
+                with contextlib.suppress(SettingsError):
+                    await hub.login(login)
+            await _until_done(hub, door.stop, idle_exit_s)
+    finally:
+        await hub.upstream.close()
+    _log.info("Relay ends.")
+
+
+async def _until_done(hub: Hub, stop: asyncio.Event, idle_exit_s: float) -> None:
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _SWEEP_S)
+        hub.sweep()
+        alone = hub.alone_since
+        if idle_exit_s and alone is not None and time.monotonic() - alone > idle_exit_s:
+            _log.info("Nobody has listened for %.0f s.", idle_exit_s)
+            return
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the relay; return the exit status."""
+    parser = argparse.ArgumentParser(prog="breeze_lab.relay", description="The live feed.")
+    parser.add_argument(
+        "--idle-exit", type=float, default=900.0, metavar="SECONDS",
+        help="end after this long without a consumer; 0 never (default 900)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--log-level", default="info", choices=["debug", "info", "warning", "error"]
+    )
+    options = parser.parse_args(arguments)
+    logging.basicConfig(
+        stream=sys.stderr, level=options.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )  # fmt: skip
+    # Its debug log shows frames, and the first frame carries the token.
+    logging.getLogger("websockets").setLevel(logging.WARNING)
+    folders = settings.folders()
+    try:
+        with processes.claim(folders.runtime, "relay"):
+            asyncio.run(serve(folders, options.idle_exit))
+    except processes.AlreadyRunning:
+        _log.info("A relay already runs.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""Consumers: bounded delivery to whoever listens.
+
+A consumer asks for ``every`` tick of an instrument, which it gets in order
+from a bounded queue, or for the ``latest``, where a new tick replaces the one
+not yet sent. What a full queue drops is told in band with exact bounds, and
+the newest tick of each instrument is always kept, so that a sleeper wakes to
+the present. Bars are sent as their newest state; none is dropped while the
+relay still keeps it. Control messages keep their place between the ticks, so
+a snapshot and the updates after it cannot race.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from breeze_lab.bars import Interval
+    from breeze_lab.relay.market import BarRow, Codec, Line, Sample, Series
+
+__all__ = ["QUEUE_LIMIT", "Consumer", "Watch"]
+
+#: Ticks that wait for one consumer before the oldest are dropped.
+QUEUE_LIMIT: Final = 20_000
+#: Control messages that wait for one consumer before it is given up.
+_CONTROL_LIMIT: Final = 1_000
+
+
+class Watch:
+    """One consumer's interest in one line.
+
+    Parameters
+    ----------
+    consumer, line
+        Who wants what.
+    """
+
+    __slots__ = ("consumer", "every", "intervals", "line", "ticks")
+
+    def __init__(self, consumer: Consumer, line: Line) -> None:
+        """Want nothing yet."""
+        self.consumer = consumer
+        self.line = line
+        self.every = False
+        self.ticks = False
+        self.intervals: set[Interval] = set()
+
+    def offer(self, sample: Sample, changed: dict[Interval, int | None]) -> None:
+        """Queue what this consumer wants of a tick and the bars it changed."""
+        consumer = self.consumer
+        if self.ticks:
+            consumer.take(sample, every=self.every)
+        for interval in self.intervals:
+            since_s = changed[interval]
+            if since_s is not None:
+                consumer.take_bars(self.line.series[interval], since_s)
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What one batch will hold; its losses lie before its ticks."""
+
+    samples: list[Sample] = field(default_factory=list)
+    latest: dict[str, Sample] = field(default_factory=dict)
+    series: dict[Series, int] = field(default_factory=dict)
+    bars: list[BarRow] = field(default_factory=list)
+    lost: dict[str, list[Any]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.samples or self.latest or self.series or self.bars or self.lost)
+
+    def freeze_bars(self) -> None:
+        """Read the bars now, because a control message follows."""
+        for series, since_s in self.series.items():
+            self.bars.extend(series.rows(since_s))
+        self.series.clear()
+
+    def conflate(self) -> int:
+        """Keep the newest sample of each key and name the rest lost; return how many."""
+        newest = {sample.key: sample for sample in self.samples}
+        dropped = [sample for sample in self.samples if newest[sample.key] is not sample]
+        for sample in dropped:
+            known = self.lost.get(sample.key)
+            if known is None:
+                self.lost[sample.key] = [
+                    sample.key, sample.sequence, sample.sequence, "consumer too slow",
+                ]  # fmt: skip
+            else:
+                known[2] = sample.sequence
+        self.samples = list(newest.values())
+        return len(dropped)
+
+    def message(self, codec: Codec) -> dict[str, Any]:
+        self.freeze_bars()
+        message: dict[str, Any] = {"op": "batch"}
+        samples = [*self.samples, *self.latest.values()]
+        if samples:
+            message["ticks"] = [sample.encoded(codec) for sample in samples]
+        if self.bars:
+            message["bars"] = self.bars
+        if self.lost:
+            message["lost"] = list(self.lost.values())
+        return message
+
+
+class Consumer:
+    """One connection of the door.
+
+    Parameters
+    ----------
+    number
+        Counts connections within the relay's life.
+    codec
+        Its encoding.
+    limit
+        Ticks that may wait.
+    """
+
+    def __init__(self, number: int, codec: Codec, limit: int = QUEUE_LIMIT) -> None:
+        """Want nothing yet."""
+        self.number = number
+        self.codec = codec
+        self.limit = limit
+        self.name = f"consumer {number}"
+        self.flush_s = 0.01
+        self.watches: dict[str, Watch] = {}
+        self.delivered = 0
+        self.lost = 0
+        self.wake = asyncio.Event()
+        self._sealed: deque[_Pending | dict[str, Any]] = deque()
+        self._open = _Pending()
+        self._waiting = 0
+
+    @property
+    def waiting(self) -> int:
+        """Ticks queued and not sent."""
+        return self._waiting
+
+    @property
+    def overrun(self) -> bool:
+        """Whether so many answers wait that nobody can be reading them."""
+        return len(self._sealed) > _CONTROL_LIMIT
+
+    def take(self, sample: Sample, *, every: bool) -> None:
+        """Queue one tick."""
+        if every:
+            self._open.samples.append(sample)
+            self._waiting += 1
+            if self._waiting > self.limit:
+                self._conflate()
+        else:
+            self._open.latest[sample.key] = sample
+        self.wake.set()
+
+    def take_bars(self, series: Series, since_s: int) -> None:
+        """Queue the bars of `series` that opened at `since_s` or later."""
+        self._open.series.setdefault(series, since_s)
+        self.wake.set()
+
+    def post(self, message: dict[str, Any]) -> None:
+        """Queue a control message behind everything queued so far."""
+        if self._open:
+            self._open.freeze_bars()
+            self._sealed.append(self._open)
+            self._open = _Pending()
+        self._sealed.append(message)
+        self.wake.set()
+
+    def forget(self, key: str) -> None:
+        """Drop the updates of `key` that still wait, because nobody wants them now."""
+        pending = self._open
+        kept = [sample for sample in pending.samples if sample.key != key]
+        self._waiting -= len(pending.samples) - len(kept)
+        pending.samples = kept
+        pending.latest.pop(key, None)
+        pending.lost.pop(key, None)
+        pending.series = {s: since for s, since in pending.series.items() if s.key != key}
+
+    def messages(self) -> list[bytes]:
+        """Return everything queued, encoded, in order."""
+        self.wake.clear()
+        encoded: list[bytes] = []
+        while self._sealed:
+            item = self._sealed.popleft()
+            if isinstance(item, _Pending):
+                self._count(item)
+                encoded.append(self.codec.encode(item.message(self.codec)))
+            else:
+                encoded.append(self.codec.encode(item))
+        if self._open:
+            pending, self._open = self._open, _Pending()
+            self._count(pending)
+            encoded.append(self.codec.encode(pending.message(self.codec)))
+        return encoded
+
+    def _count(self, pending: _Pending) -> None:
+        self._waiting -= len(pending.samples)
+        self.delivered += len(pending.samples) + len(pending.latest)
+
+    def _conflate(self) -> None:
+        dropped = self._open.conflate()
+        for item in self._sealed:
+            if isinstance(item, _Pending):
+                dropped += item.conflate()
+        self._waiting -= dropped
+        self.lost += dropped

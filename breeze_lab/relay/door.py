@@ -1,0 +1,182 @@
+"""The door: a Unix socket that only its owner can open, speaking websocket frames.
+
+Owns the socket file, the reading of requests and the writing of batches.
+Whatever a client sends, the answer is a message and the relay goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from typing import TYPE_CHECKING, Any, Final
+
+from websockets.asyncio.server import ServerConnection, unix_serve
+from websockets.exceptions import ConnectionClosed
+
+from breeze_lab.bars import Interval
+from breeze_lab.errors import BreezeLabError, FeedError, SettingsError, SubscriptionRefused
+from breeze_lab.relay import JSON, MSGPACK, messages
+from breeze_lab.relay.market import Codec
+from breeze_lab.relay.upstream import Login
+from breeze_lab.settings import Endpoints
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from breeze_lab.relay.consumers import Consumer
+    from breeze_lab.relay.hub import Hub
+
+__all__ = ["LARGEST_MESSAGE", "Door"]
+
+_log: Final = logging.getLogger(__name__)
+
+#: A request for 2,000 instruments has about 150 KB.
+LARGEST_MESSAGE: Final = 2**20
+#: Websocket close code "try again later".
+_TRY_AGAIN: Final = 1013
+
+
+class Door:
+    """Serve the hub to clients.
+
+    Parameters
+    ----------
+    hub
+        What is served.
+    on_login
+        Called with every accepted login, so that it can be remembered.
+    """
+
+    def __init__(self, hub: Hub, on_login: Callable[[Login], None]) -> None:
+        """Serve nobody yet."""
+        self.hub = hub
+        self.stop = asyncio.Event()
+        self._on_login = on_login
+
+    @contextlib.asynccontextmanager
+    async def open(self, path: Path) -> AsyncIterator[None]:
+        """Listen at `path` while the block runs; the file is there only then."""
+        async with unix_serve(
+            self._serve, sock=_listen(path), subprotocols=[MSGPACK, JSON], compression=None,
+            max_size=LARGEST_MESSAGE, ping_interval=None, close_timeout=1.0, server_header=None,
+        ):  # fmt: skip
+            # No pings: a kernel busy for minutes lives, and a dead one ends its socket.
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)  # noqa: ASYNC240 - one system call, at the end
+
+    async def _serve(self, connection: ServerConnection) -> None:
+        codec = Codec(connection.subprotocol or MSGPACK)
+        consumer = self.hub.attach(codec)
+        writer = asyncio.create_task(self._write(connection, consumer))
+        try:
+            async for data in connection:
+                await self._answer(consumer, data)
+                if consumer.overrun:
+                    await connection.close(_TRY_AGAIN, "answers are not being read")
+        except ConnectionClosed:
+            pass
+        finally:
+            self.hub.detach(consumer)
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+
+    async def _write(self, connection: ServerConnection, consumer: Consumer) -> None:
+        loop = asyncio.get_running_loop()
+        not_before = 0.0
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await consumer.wake.wait()
+                # The first message after a pause leaves at once, a flood is batched.
+                await asyncio.sleep(max(0.0, not_before - loop.time()))
+                not_before = loop.time() + consumer.flush_s
+                for message in consumer.messages():
+                    await connection.send(message, text=consumer.codec.text)
+
+    async def _answer(self, consumer: Consumer, data: str | bytes) -> None:
+        request_id: int | None = None
+        try:
+            request = messages.parse(data, text=consumer.codec.text)
+            request_id = getattr(request, "id", None)
+            await self._serve_request(consumer, request)
+        except messages.BadRequest as exc:
+            _refuse(consumer, exc.request_id, exc)
+        except BreezeLabError as exc:
+            _refuse(consumer, request_id, exc)
+        except Exception as exc:  # noqa: BLE001 - one client's request must not end the relay
+            _log.exception("A request failed.")
+            _refuse(consumer, request_id, FeedError(f"The relay failed: {exc!r:.80}"))
+
+    async def _serve_request(self, consumer: Consumer, request: messages.Request) -> None:
+        match request:
+            case messages.Hello():
+                consumer.name = request.client or consumer.name
+                consumer.flush_s = request.flush_ms / 1000
+            case messages.Login():
+                login = Login(
+                    Endpoints.from_dict(dict(request.endpoints)), request.user, request.token,
+                    request.account, request.until,
+                )  # fmt: skip
+                await self.hub.login(login)
+                self._on_login(login)
+                if request.id is not None:
+                    _ok(consumer, request.id)
+            case messages.Subscribe():
+                self._subscribe(consumer, request)
+            case messages.Unsubscribe():
+                self.hub.unsubscribe(consumer, request.keys)
+                _ok(consumer, request.id)
+            case messages.Status():
+                consumer.post({"op": "status", "id": request.id, **self.hub.status()})
+            case messages.Shutdown():
+                _ok(consumer, request.id)
+                _log.info("Asked to end by %s.", consumer.name)
+                self.stop.set()
+
+    def _subscribe(self, consumer: Consumer, request: messages.Subscribe) -> None:
+        try:
+            intervals = [Interval.parse(label) for label in request.bars]
+        except SettingsError as exc:
+            raise SubscriptionRefused(str(exc)) from exc
+        wanted = [(item.key, item.room, item.anchor_s) for item in request.instruments]
+        for key, room, _ in wanted:
+            if room.partition(".")[2].startswith("2"):
+                raise SubscriptionRefused(f"Market depth is not streamed yet ({key}, {room}).")
+        self.hub.subscribe(
+            consumer, request.id, wanted, intervals,
+            every=request.delivery == "every", ticks=request.ticks,
+        )  # fmt: skip
+
+
+def _ok(consumer: Consumer, request_id: int) -> None:
+    consumer.post({"op": "ok", "id": request_id})
+
+
+def _refuse(consumer: Consumer, request_id: int | None, exc: BreezeLabError) -> None:
+    answer: dict[str, Any] = {"op": "error", "error": type(exc).__name__, "message": str(exc)}
+    if request_id is not None:
+        answer["id"] = request_id
+    consumer.post(answer)
+
+
+def _listen(path: Path) -> socket.socket:
+    """Return a socket bound to `path` with mode 0600 from the first moment.
+
+    The caller holds the relay's lock, so a file at `path` is left from a crash.
+    """
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    except BaseException:
+        listener.close()
+        raise
+    finally:
+        os.umask(before)
+    return listener

@@ -1,0 +1,270 @@
+"""The hub: who wants what, and the way of a frame from the stream to them.
+
+Owns the lines, their reference counts and the consumers. A room is joined when
+its first consumer comes and left a little after its last one went, so that a
+page reload does not flap upstream. Everything here runs on the event loop
+without awaiting, which is why a snapshot and the updates after it cannot race.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from breeze_lab import __version__
+from breeze_lab.errors import BadResponse, SubscriptionRefused
+from breeze_lab.relay import PROTOCOL
+from breeze_lab.relay.consumers import Consumer, Watch
+from breeze_lab.relay.market import Line
+from breeze_lab.relay.upstream import Login, State, Upstream
+from breeze_lab.ticks import Tick, decode_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from breeze_lab.bars import Interval
+    from breeze_lab.relay.market import Codec
+
+__all__ = ["LINGER_S", "MAX_ROOMS", "Hub"]
+
+_log: Final = logging.getLogger(__name__)
+
+#: The broker streams at most this many instruments.
+MAX_ROOMS: Final = 2000
+#: A room nobody wants is left after this long.
+LINGER_S: Final = 5.0
+#: Malformed frames are logged one by one only up to here.
+_LOGGED_MALFORMED: Final = 20
+
+
+class Hub:
+    """Everything the relay knows while it runs."""
+
+    def __init__(self) -> None:
+        """Know no instrument and no consumer."""
+        self.upstream = Upstream(self)
+        self.consumers: dict[int, Consumer] = {}
+        #: Names this life of the relay; sequences count within it.
+        self.life = secrets.token_hex(8)
+        self.started = time.monotonic()
+        #: Monotonic time since which nobody is connected, None while somebody is.
+        self.alone_since: float | None = time.monotonic()
+        self.frames = self.malformed = self.unasked = 0
+        self._lines: dict[tuple[str, str, int], Line] = {}
+        self._by_room: dict[str, list[Line]] = {}
+        self._sequences: dict[str, int] = {}  # of lines that are gone: counting goes on
+        self._numbers = 0
+
+    # -- consumers --------------------------------------------------------
+
+    def attach(self, codec: Codec) -> Consumer:
+        """Welcome a new consumer."""
+        self._numbers += 1
+        consumer = self.consumers[self._numbers] = Consumer(self._numbers, codec)
+        self.alone_since = None
+        consumer.post(
+            {
+                "op": "welcome", "protocol": PROTOCOL, "pid": os.getpid(), "life": self.life,
+                "version": __version__, "upstream": self.upstream.state.to_dict(),
+            }
+        )  # fmt: skip
+        return consumer
+
+    def detach(self, consumer: Consumer) -> None:
+        """Let go of a consumer and of what it held."""
+        self.unsubscribe(consumer, list(consumer.watches))
+        self.consumers.pop(consumer.number, None)
+        if not self.consumers:
+            self.alone_since = time.monotonic()
+
+    def subscribe(
+        self,
+        consumer: Consumer,
+        request_id: int,
+        wanted: Sequence[tuple[str, str, int]],
+        intervals: Iterable[Interval],
+        *,
+        every: bool,
+        ticks: bool,
+    ) -> None:
+        """Give `consumer` a snapshot of the lines it wants, then their updates.
+
+        Asking again for a key adds to what was asked before.
+
+        Parameters
+        ----------
+        wanted
+            Key, room and anchor (seconds after IST midnight) of each instrument.
+
+        Raises
+        ------
+        SubscriptionRefused
+            When there are too many rooms, or when a key already means another
+            instrument to this consumer. Nothing is subscribed then.
+        """
+        rooms = {room for _, room, _ in wanted}
+        if len(self._by_room.keys() | rooms) > MAX_ROOMS:
+            raise SubscriptionRefused(
+                f"The broker streams at most {MAX_ROOMS} instruments and "
+                f"{len(self._by_room)} are already subscribed. Close what is not needed."
+            )
+        for key, room, anchor_s in wanted:
+            watch = consumer.watches.get(key)
+            if watch and (watch.line.room, watch.line.anchor_s) != (room, anchor_s):
+                raise SubscriptionRefused(
+                    f"{key} already means room {watch.line.room} here, not {room}. "
+                    "Unsubscribe it first."
+                )
+        intervals = set(intervals)
+        lines: list[Line] = []
+        for key, room, anchor_s in wanted:
+            watch = consumer.watches.get(key) or self._watch(consumer, key, room, anchor_s)
+            watch.every |= every
+            watch.ticks |= ticks
+            watch.line.hold(intervals - watch.intervals)
+            watch.intervals |= intervals
+            lines.append(watch.line)
+        consumer.post(
+            {
+                "op": "snapshot",
+                "id": request_id,
+                "ticks": [line.last.row for line in lines if line.last is not None],
+                "bars": [
+                    row
+                    for line in lines
+                    for interval in intervals
+                    for row in line.series[interval].rows()
+                ],
+            }
+        )
+        self.upstream.join(rooms)
+
+    def unsubscribe(self, consumer: Consumer, keys: Iterable[str]) -> None:
+        """Stop sending `keys` to `consumer`; unknown keys are fine."""
+        for key in keys:
+            watch = consumer.watches.pop(key, None)
+            if watch is None:
+                continue
+            del watch.line.watches[consumer.number]
+            watch.line.release(watch.intervals)
+            watch.line.idle_since = time.monotonic()
+            consumer.forget(key)
+
+    def _watch(self, consumer: Consumer, key: str, room: str, anchor_s: int) -> Watch:
+        line = self._lines.get((key, room, anchor_s))
+        if line is None:
+            line = Line(key, room, anchor_s, self._sequences.get(key, 0))
+            self._lines[key, room, anchor_s] = line
+            self._by_room.setdefault(room, []).append(line)
+        watch = consumer.watches[key] = line.watches[consumer.number] = Watch(consumer, line)
+        return watch
+
+    def sweep(self, linger_s: float = LINGER_S) -> None:
+        """Forget lines and bars nobody has wanted for `linger_s`."""
+        before = time.monotonic() - linger_s
+        for identity, line in list(self._lines.items()):
+            if not line.watches and line.idle_since < before:
+                del self._lines[identity]
+                counted = self._sequences.get(line.key, 0)
+                self._sequences[line.key] = max(line.sequence, counted)
+                lines = self._by_room[line.room]
+                lines.remove(line)
+                if not lines:
+                    del self._by_room[line.room]
+                    self.upstream.leave([line.room])
+            else:
+                line.drop_idle_series(before)
+
+    # -- the stream -------------------------------------------------------
+
+    async def login(self, login: Login) -> None:
+        """Connect with `login`; another market's prices are forgotten."""
+        held = self.upstream.login_held
+        await self.upstream.login(login)
+        # No frame of the new connection can have come yet: nothing was awaited since.
+        if held is not None and (
+            (held.endpoints.stream_url, held.user) != (login.endpoints.stream_url, login.user)
+        ):
+            for line in self._lines.values():
+                line.clear()
+
+    def on_state(self, state: State) -> None:
+        """Tell every consumer how the stream stands."""
+        _log.info("Upstream is %s (%s).", state.state, state.endpoints or "no login")
+        message = {"op": "state", "upstream": state.to_dict()}
+        for consumer in self.consumers.values():
+            consumer.post(message)
+
+    def on_lost(self) -> None:
+        """Mark every line: ticks may be missing from here on."""
+        for line in self._lines.values():
+            line.gap()
+
+    def on_malformed(self, reason: str) -> None:
+        """Count what could not be read; it is never fatal."""
+        self.malformed += 1
+        if self.malformed <= _LOGGED_MALFORMED:
+            _log.warning("Skipped a malformed frame: %s", reason)
+
+    def on_stock(self, frame: Any) -> None:
+        """Decode one frame, once, and hand it to the lines of its room."""
+        self.frames += 1
+        try:
+            value = decode_frame(frame)
+        except BadResponse as exc:
+            self.on_malformed(str(exc))
+            return
+        lines = self._by_room.get(value.room)
+        if lines is None or not isinstance(value, Tick):
+            self.unasked += 1
+            return
+        received_ms = time.time_ns() // 1_000_000
+        for line in lines:
+            line.take(value, self.upstream.epoch, received_ms)
+
+    # -- the report -------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """Return what the relay does now, without secrets."""
+        return {
+            "protocol": PROTOCOL,
+            "version": __version__,
+            "pid": os.getpid(),
+            "life": self.life,
+            "uptime_s": round(time.monotonic() - self.started, 1),
+            "upstream": {**self.upstream.state.to_dict(), "epoch": self.upstream.epoch},
+            "rooms": list(self.upstream.rooms),
+            "frames": self.frames,
+            "malformed": self.malformed,
+            "unasked": self.unasked,
+            "consumers": [
+                {
+                    "name": consumer.name,
+                    "keys": len(consumer.watches),
+                    "waiting": consumer.waiting,
+                    "delivered": consumer.delivered,
+                    "lost": consumer.lost,
+                }
+                for consumer in self.consumers.values()
+            ],
+            "instruments": [self._truth(line) for line in self._lines.values()],
+        }
+
+    def _truth(self, line: Line) -> dict[str, Any]:
+        """Return what became of one instrument; times in epoch milliseconds."""
+        return {
+            "key": line.key,
+            "room": line.room,
+            "consumers": len(line.watches),
+            "asked_ms": line.asked_ms,
+            "joined": self.upstream.joined(line.room),
+            "first_ms": line.first_ms,
+            "last_ms": line.last_ms,
+            "ticks": line.ticks,
+            "sequence": line.sequence,
+            "gaps": line.gaps,
+            "intervals": [interval.label for interval in line.series],
+        }

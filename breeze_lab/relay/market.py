@@ -1,0 +1,215 @@
+"""What the relay knows of each instrument: last tick, sequence, bars.
+
+Owns the order of ticks (`sequence`) and the rows in which ticks and bars
+travel through the door. Who wants them is left to `hub` and `consumers`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import msgspec
+
+from breeze_lab.bars import Bar, BarBuilder, Interval
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from breeze_lab.relay.consumers import Watch
+    from breeze_lab.ticks import Tick
+
+__all__ = ["BARS_KEPT", "BarRow", "Codec", "Line", "Sample", "Series", "TickRow"]
+
+#: Closed bars kept for each instrument and interval.
+BARS_KEPT: Final = 1500
+
+#: ``[key, interval, start_s, open, high, low, close, volume, open_interest, complete, forming]``
+BarRow: TypeAlias = tuple[
+    str, str, int, float, float, float, float, int, int | None, bool, bool
+]  # fmt: skip
+#: ``[key, sequence, epoch, exchange_time_s, received_ms, last, open, high, low,
+#: previous_close, change_percent, bid, bid_quantity, ask, ask_quantity,
+#: last_quantity, average_price, volume, open_interest]``
+TickRow: TypeAlias = tuple[Any, ...]
+
+
+class Codec:
+    """One of the door's two encodings.
+
+    Parameters
+    ----------
+    subprotocol
+        Name the client asked for; ends in ``msgpack`` or ``json``.
+    """
+
+    def __init__(self, subprotocol: str) -> None:
+        """Choose the encoding."""
+        self.text = subprotocol.endswith("json")
+        self.slot = int(self.text)
+        self.encode = (
+            msgspec.json.Encoder().encode if self.text else msgspec.msgpack.Encoder().encode
+        )
+
+
+class Sample:
+    """One tick on its way out; encoded at most once for each encoding."""
+
+    __slots__ = ("_raw", "key", "row", "sequence")
+
+    def __init__(self, key: str, sequence: int, row: TickRow) -> None:
+        """Keep the row; nothing is encoded before somebody asks."""
+        self.key = key
+        self.sequence = sequence
+        self.row = row
+        self._raw: list[msgspec.Raw | None] = [None, None]
+
+    def encoded(self, codec: Codec) -> msgspec.Raw:
+        """Return the row in the encoding of `codec`."""
+        raw = self._raw[codec.slot]
+        if raw is None:
+            raw = self._raw[codec.slot] = msgspec.Raw(codec.encode(self.row))
+        return raw
+
+
+class Series:
+    """The bars of one line and interval: closed ones and the forming one."""
+
+    __slots__ = ("_closed", "builder", "idle_since", "interval", "key", "refs")
+
+    def __init__(self, key: str, interval: Interval, anchor_s: int) -> None:
+        """Start with no bar."""
+        self.key = key
+        self.interval = interval
+        self.builder = BarBuilder(interval, anchor_s)
+        self.refs = 0
+        self.idle_since = time.monotonic()
+        self._closed: deque[BarRow] = deque(maxlen=BARS_KEPT)
+
+    def add(self, tick: Tick) -> int | None:
+        """Take a tick; return the opening second of the oldest bar it changed."""
+        before = self.builder.start_s
+        closed = self.builder.add(tick)
+        if closed is None:
+            return self.builder.start_s
+        self._closed.append(self._row(closed, complete=closed.complete, forming=False))
+        return before
+
+    def rows(self, since_s: int = 0) -> list[BarRow]:
+        """Return the bars that opened at `since_s` or later, the forming one last.
+
+        A forming row's ``complete`` says whether it is whole so far.
+        """
+        rows: list[BarRow] = []
+        for row in reversed(self._closed):
+            if row[2] < since_s:
+                break
+            rows.append(row)
+        rows.reverse()
+        forming = self.builder.forming
+        if forming is not None:
+            rows.append(self._row(forming, complete=self.builder.whole, forming=True))
+        return rows
+
+    def clear(self) -> None:
+        """Forget every bar: another market speaks from now on."""
+        self._closed.clear()
+        self.builder = BarBuilder(self.interval, self.builder.anchor_s)
+
+    def _row(self, bar: Bar, *, complete: bool, forming: bool) -> BarRow:
+        return (
+            self.key, self.interval.label, int(bar.start.timestamp()), bar.open, bar.high, bar.low,
+            bar.close, bar.volume, bar.open_interest, complete, forming,
+        )  # fmt: skip
+
+
+class Line:
+    """One instrument as consumers named it, fed by one room.
+
+    Parameters
+    ----------
+    key, room, anchor_s
+        See the door's ``subscribe``.
+    sequence
+        Where counting goes on, for a key that was here before.
+    """
+
+    def __init__(self, key: str, room: str, anchor_s: int, sequence: int = 0) -> None:
+        """Know nothing yet."""
+        self.key = key
+        self.room = room
+        self.anchor_s = anchor_s
+        self.sequence = sequence
+        self.series: dict[Interval, Series] = {}
+        self.watches: dict[int, Watch] = {}
+        self.last: Sample | None = None
+        self.asked_ms = int(time.time() * 1000)
+        self.first_ms: int | None = None
+        self.last_ms: int | None = None
+        self.ticks = 0
+        self.gaps = 0
+        self.idle_since = time.monotonic()
+        self._last_tick: Tick | None = None
+
+    def hold(self, intervals: Iterable[Interval]) -> None:
+        """Keep bars of `intervals` for one more consumer."""
+        for interval in intervals:
+            series = self.series.get(interval)
+            if series is None:
+                series = self.series[interval] = Series(self.key, interval, self.anchor_s)
+                if self._last_tick is not None:  # the market stands where it stood last
+                    series.add(self._last_tick)
+            series.refs += 1
+
+    def release(self, intervals: Iterable[Interval]) -> None:
+        """Keep bars of `intervals` for one consumer fewer."""
+        for interval in intervals:
+            series = self.series[interval]
+            series.refs -= 1
+            series.idle_since = time.monotonic()
+
+    def take(self, tick: Tick, epoch: int, received_ms: int) -> Sample:
+        """Number one tick and build its bars; offer both to every watch."""
+        self.sequence += 1
+        self.ticks += 1
+        self.first_ms = self.first_ms or received_ms
+        self.last_ms = received_ms
+        self._last_tick = tick
+        moment = tick.exchange_time
+        sample = self.last = Sample(
+            self.key,
+            self.sequence,
+            (
+                self.key, self.sequence, epoch, None if moment is None else int(moment.timestamp()),
+                received_ms, tick.last, tick.open, tick.high, tick.low, tick.previous_close,
+                tick.change_percent, tick.bid, tick.bid_quantity, tick.ask, tick.ask_quantity,
+                tick.last_quantity, tick.average_price, tick.volume, tick.open_interest,
+            ),
+        )  # fmt: skip
+        changed = {interval: series.add(tick) for interval, series in self.series.items()}
+        for watch in self.watches.values():
+            watch.offer(sample, changed)
+        return sample
+
+    def gap(self) -> None:
+        """Note that ticks may be missing from here on."""
+        if self._last_tick is None:
+            return
+        self.gaps += 1
+        self._last_tick = None
+        for series in self.series.values():
+            series.builder.gap()
+
+    def clear(self) -> None:
+        """Forget prices: another market speaks from now on. Sequences go on."""
+        self.last = self._last_tick = None
+        self.first_ms = self.last_ms = None
+        for series in self.series.values():
+            series.clear()
+
+    def drop_idle_series(self, before: float) -> None:
+        """Forget the bars nobody has wanted since `before` (monotonic seconds)."""
+        for interval, series in list(self.series.items()):
+            if series.refs <= 0 and series.idle_since < before:
+                del self.series[interval]

@@ -1,0 +1,150 @@
+"""The door's requests: what a client may ask, checked before anything is done.
+
+Each request is a map with an ``op``. The types here are the check: what does
+not fit them is answered with an error and changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+import msgspec
+
+from breeze_lab.errors import SubscriptionRefused
+
+__all__ = [
+    "Hello",
+    "Login",
+    "Request",
+    "Shutdown",
+    "Status",
+    "Subscribe",
+    "Unsubscribe",
+    "parse",
+]
+
+#: Largest id that every client can write: JavaScript's integers end here.
+Id: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Key: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
+Room: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A\d{1,2}\.[12]!.{1,40}\Z")]
+Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=4096)]
+Label: TypeAlias = Annotated[str, msgspec.Meta(max_length=16)]
+Labels: TypeAlias = Annotated[list[Label], msgspec.Meta(max_length=9)]
+_MOST: Final = 2000
+_DAY_S: Final = 86_400
+
+
+class _Message(msgspec.Struct, tag_field="op", frozen=True):
+    pass
+
+
+class Instrument(msgspec.Struct, frozen=True):
+    """What to stream: our key, the broker's room, where its bars are anchored."""
+
+    key: Key
+    room: Room
+    anchor_s: Annotated[int, msgspec.Meta(ge=0, lt=_DAY_S)] = 33_300
+
+
+class Hello(_Message, tag="hello", frozen=True):
+    """Name the consumer; `flush_ms` is the least time between two batches."""
+
+    client: Annotated[str, msgspec.Meta(max_length=80)] = ""
+    flush_ms: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
+
+
+class Login(_Message, tag="login", frozen=True):
+    """Connect upstream with a broker session."""
+
+    endpoints: dict[str, Text]
+    user: Text
+    token: Text
+    account: Text = ""
+    until: Text = ""
+    id: Id | None = None
+
+    def __repr__(self) -> str:
+        """Show no token."""
+        return f"Login(user={self.user!r})"
+
+
+class Subscribe(_Message, tag="subscribe", frozen=True):
+    """Stream instruments."""
+
+    id: Id
+    instruments: Annotated[list[Instrument], msgspec.Meta(min_length=1, max_length=_MOST)]
+    delivery: Literal["every", "latest"] = "every"
+    bars: Labels = msgspec.field(default_factory=list)
+    ticks: bool = True
+
+
+class Unsubscribe(_Message, tag="unsubscribe", frozen=True):
+    """Stop streaming keys."""
+
+    id: Id
+    keys: Annotated[list[Key], msgspec.Meta(max_length=_MOST)]
+
+
+class Status(_Message, tag="status", frozen=True):
+    """Ask what the relay does."""
+
+    id: Id
+
+
+class Shutdown(_Message, tag="shutdown", frozen=True):
+    """End the relay."""
+
+    id: Id
+
+
+Request: TypeAlias = Hello | Login | Subscribe | Unsubscribe | Status | Shutdown
+
+_FROM_JSON: Final = msgspec.json.Decoder(Request)
+_FROM_MSGPACK: Final = msgspec.msgpack.Decoder(Request)
+
+
+class BadRequest(SubscriptionRefused):
+    """A message of the door that cannot be served.
+
+    Parameters
+    ----------
+    message
+        What is wrong with it.
+    request_id
+        Its id, when it has a readable one.
+    """
+
+    def __init__(self, message: str, request_id: int | None) -> None:
+        """Keep the id beside the message."""
+        super().__init__(message)
+        self.request_id = request_id
+
+
+def parse(data: str | bytes, *, text: bool) -> Request:
+    """Return the request in one websocket message.
+
+    Raises
+    ------
+    BadRequest
+        When it is none of the requests above.
+    """
+    if isinstance(data, str) is not text:
+        raise BadRequest(f"Send {'text' if text else 'binary'} messages here.", None)
+    raw = data.encode() if isinstance(data, str) else data
+    decoder = _FROM_JSON if text else _FROM_MSGPACK
+    try:
+        request: Request = decoder.decode(raw)
+    except (msgspec.MsgspecError, RecursionError) as exc:
+        # The message names the place of the error, never the value found there.
+        raise BadRequest(f"The message cannot be served: {exc}", _id(raw, text=text)) from None
+    return request
+
+
+def _id(raw: bytes, *, text: bool) -> int | None:
+    """Return the id of a message that is otherwise wrong, so that its sender need not wait."""
+    try:
+        loose: Any = msgspec.json.decode(raw) if text else msgspec.msgpack.decode(raw)
+        found = loose["id"]
+    except (msgspec.MsgspecError, RecursionError, TypeError, KeyError, IndexError):
+        return None
+    return found if type(found) is int else None
