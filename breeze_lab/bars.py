@@ -150,22 +150,36 @@ class BarBuilder:
     -----
     Volume is the difference of the day's cumulative traded quantity between
     ticks, because quotes are snapshots and the last traded quantity of the
-    trades between two snapshots is never seen.
+    trades between two snapshots is never seen. A day bar takes the day's open,
+    high, low and volume from the quote itself, which carries them.
     """
 
     def __init__(self, interval: Interval, anchor_s: int = 33_300) -> None:
         """Start with no bar."""
         self.interval = interval
         self.anchor_s = anchor_s
-        self.forming: Bar | None = None
-        self._whole = False  # did we hear everything since the forming bar opened?
+        self.start_s: int | None = None
+        self.whole = False
+        self._end_s = 0
+        self._open = self._high = self._low = self._close = 0.0
+        self._volume = 0
+        self._open_interest: int | None = None
         self._listening = False  # did we hear the tick before this one?
         self._day_volume: int | None = None
-        self._day_start = 0
+        self._day_end_s = 0
+
+    @property
+    def forming(self) -> Bar | None:
+        """The bar that is not closed yet, or None before the first tick.
+
+        `whole` says whether every tick since its opening was heard; `start_s`
+        is its opening in Unix seconds.
+        """
+        return None if self.start_s is None else self._bar(complete=False)
 
     def gap(self) -> None:
         """Note that ticks were missed: the forming bar can no longer be complete."""
-        self._whole = self._listening = False
+        self.whole = self._listening = False
         self._day_volume = None
 
     def add(self, tick: Tick) -> Bar | None:
@@ -173,44 +187,62 @@ class BarBuilder:
 
         A tick older than the forming bar is ignored: a closed bar never changes.
         """
-        if tick.last is None or tick.exchange_time is None:
+        price, moment = tick.last, tick.exchange_time
+        if price is None or moment is None:
             return None
-        epoch_s = int(tick.exchange_time.timestamp())
-        start = clock.from_epoch(self.interval.floor_epoch(epoch_s, self.anchor_s))
-        bar = self.forming
-        if bar is not None and start < bar.start:
+        epoch_s = int(moment.timestamp())
+        if self.start_s is not None and epoch_s < self.start_s:
             return None
         traded = self._traded(tick.volume, epoch_s)
         heard, self._listening = self._listening, True
-        if bar is not None and start == bar.start:
-            oi = tick.open_interest
-            self.forming = replace(
-                bar,
-                high=max(bar.high, tick.last),
-                low=min(bar.low, tick.last),
-                close=tick.last,
-                volume=bar.volume + traded,
-                open_interest=bar.open_interest if oi is None else oi,
-            )
-            return None
-        closed = None if bar is None else replace(bar, complete=self._whole)
-        self._whole = heard
-        price = tick.last
-        self.forming = Bar(
-            start, self.interval, price, price, price, price, traded, tick.open_interest,
-            complete=False,
-        )  # fmt: skip
+        closed = None
+        if self.start_s is None or epoch_s >= self._end_s:
+            if self.start_s is not None:
+                closed = self._bar(complete=self.whole)
+            self.whole = heard
+            self.start_s = self.interval.floor_epoch(epoch_s, self.anchor_s)
+            self._end_s = self.start_s + self.interval.value
+            self._open = self._high = self._low = price
+            self._volume = 0
+            self._open_interest = None
+        self._high = max(self._high, price)
+        self._low = min(self._low, price)
+        self._close = price
+        self._volume += traded
+        if tick.open_interest is not None:
+            self._open_interest = tick.open_interest
+        if self.interval is Interval.D1:
+            self._take_day(tick)
         return closed
+
+    def _take_day(self, tick: Tick) -> None:
+        """Replace what we saw of the day by what the quote says of it."""
+        if tick.open is None or tick.high is None or tick.low is None:
+            return
+        self._open, self._high, self._low = tick.open, tick.high, tick.low
+        self._volume = tick.volume or 0
+        self.whole = True
 
     def _traded(self, volume: int | None, epoch_s: int) -> int:
         """Return the quantity traded since the previous tick."""
-        before, self._day_volume = self._day_volume, volume
-        day = Interval.D1.floor_epoch(epoch_s)
-        same_day, self._day_start = day == self._day_start, day
-        if volume is None or before is None:
+        if volume is None:
             return 0
-        # The count starts anew each day; a smaller one on the same day is a correction.
-        return max(volume - before, 0) if same_day else volume
+        before, same_day = self._day_volume, epoch_s < self._day_end_s
+        if not same_day:  # the count starts anew each day
+            self._day_end_s = Interval.D1.floor_epoch(epoch_s) + _DAY
+            self._day_volume = volume
+            return 0 if before is None else volume
+        if before is not None and volume <= before:  # repeated, late or corrected
+            return 0
+        self._day_volume = volume
+        return 0 if before is None else volume - before
+
+    def _bar(self, *, complete: bool) -> Bar:
+        assert self.start_s is not None
+        return Bar(
+            clock.from_epoch(self.start_s), self.interval, self._open, self._high, self._low,
+            self._close, self._volume, self._open_interest, complete,
+        )  # fmt: skip
 
 
 def resample(bars: Iterable[Bar], interval: Interval, anchor_s: int = 33_300) -> list[Bar]:
