@@ -13,6 +13,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from breeze_lab import errors
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -24,6 +26,7 @@ __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "candles",
+    "errors",
     "history",
     "login",
     "login_practice",
@@ -51,8 +54,7 @@ def __getattr__(name: str) -> Any:
     if room is None:
         raise AttributeError(f"module 'breeze_lab' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"breeze_lab.{room}"), name)
-    # `candles` the function must win over a submodule of the same name, now and later.
-    globals()[name] = value
+    globals()[name] = value  # the next look finds it without asking us
     return value
 
 
