@@ -36,6 +36,8 @@ _log: Final = logging.getLogger(__name__)
 
 #: A request for 2,000 instruments has about 150 KB.
 LARGEST_MESSAGE: Final = 2**20
+#: Time for the answer to a shutdown to leave.
+_LAST_WORDS_S: Final = 0.05
 #: Websocket close code "try again later".
 _TRY_AGAIN: Final = 1013
 
@@ -136,7 +138,8 @@ class Door:
             case messages.Shutdown():
                 _ok(consumer, request.id)
                 _log.info("Asked to end by %s.", consumer.name)
-                self.stop.set()
+                # The answer leaves first; a server that stops drops what still waits.
+                asyncio.get_running_loop().call_later(_LAST_WORDS_S, self.stop.set)
 
     def _subscribe(self, consumer: Consumer, request: messages.Subscribe) -> None:
         try:

@@ -240,7 +240,9 @@ class Hub:
             "frames": self.frames,
             "malformed": self.malformed,
             "unasked": self.unasked,
-            "consumers": [
+            "last_tick_age_s": self._age_s(),
+            "consumers": len(self.consumers),
+            "clients": [
                 {
                     "name": consumer.name,
                     "keys": len(consumer.watches),
@@ -252,6 +254,11 @@ class Hub:
             ],
             "instruments": [self._truth(line) for line in self._lines.values()],
         }
+
+    def _age_s(self) -> float | None:
+        """Return the seconds since any instrument ticked, None when none has."""
+        last = max((line.last_ms or 0 for line in self._lines.values()), default=0)
+        return round(time.time() - last / 1000, 3) if last else None
 
     def _truth(self, line: Line) -> dict[str, Any]:
         """Return what became of one instrument; times in epoch milliseconds."""

@@ -94,6 +94,10 @@ _PLAIN: Final[dict[bytes, Event]] = {
     b"1": Closed("the server left the namespace"),
     b"3": _IGNORED,
 }
+#: Everything that reading a packet of unknown content can raise.
+_UNREADABLE: Final = (
+    msgspec.MsgspecError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
 _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -129,8 +133,7 @@ class SocketIOClient:
             if data[:3] == b"42[":  # the hot path: an event in the main namespace
                 return _event(data[2:])
             return self._packet(data)
-        except (ValueError, TypeError, KeyError, IndexError, RecursionError) as exc:
-            # msgspec's DecodeError is a ValueError
+        except _UNREADABLE as exc:
             return Malformed(f"{type(exc).__name__} in {data[:40]!r}")
 
     def _packet(self, data: bytes) -> Event:

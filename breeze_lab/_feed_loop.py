@@ -1,0 +1,384 @@
+"""The feed's side of the relay's door, on the feed's own thread.
+
+Owns the connection, what has to be said again after it broke, and the way of
+each message to the subscriptions it concerns. `breeze_lab.feed` is its face;
+nothing here may be called from another thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from breeze_lab import clock, errors, processes
+from breeze_lab.bars import Bar, Interval
+from breeze_lab.subscriptions import FeedBar, FeedState, FeedTick, Lost, Snapshot
+from breeze_lab.ticks import Tick
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from websockets.asyncio.client import ClientConnection
+
+    from breeze_lab.settings import Folders
+    from breeze_lab.subscriptions import Delivery, FeedEvent, Subscription
+
+__all__ = ["Entry", "FeedLoop"]
+
+_log: Final = logging.getLogger(__name__)
+
+_INTERVALS: Final = {interval.label: interval for interval in Interval}
+_LONGEST_DELAY_S: Final = 3.0
+#: A snapshot of 2,000 instruments with 1,500 bars each is not a small message.
+_LARGEST_MESSAGE: Final = 2**30
+
+
+@dataclass(eq=False)
+class Entry:
+    """One subscription as it is said to the relay.
+
+    Parameters
+    ----------
+    rooms
+        Room of each key.
+    target
+        Returns the subscription, or None when nobody holds it any more.
+    """
+
+    instruments: list[dict[str, Any]]
+    rooms: dict[str, str]
+    intervals: tuple[Interval, ...]
+    delivery: Delivery
+    ticks: bool
+    target: Callable[[], Subscription | None]
+    ready: asyncio.Future[None] | None = None
+    live: bool = False
+    life: str = ""
+    seen: dict[str, int] = field(default_factory=dict)
+
+    def message(self, request_id: int) -> dict[str, Any]:
+        """Return the request that subscribes it."""
+        return {
+            "op": "subscribe", "id": request_id, "instruments": self.instruments,
+            "delivery": self.delivery, "ticks": self.ticks,
+            "bars": [interval.label for interval in self.intervals],
+        }  # fmt: skip
+
+    def deliver(self, events: list[FeedEvent]) -> None:
+        """Hand events to the subscription, if somebody still holds it."""
+        subscription = self.target()
+        if events and subscription is not None:
+            subscription.deliver(events)
+
+
+class FeedLoop:
+    """Keep one connection to the relay.
+
+    Parameters
+    ----------
+    folders
+        Where the relay's socket and lock are.
+    name
+        How the relay's status calls this consumer.
+    """
+
+    def __init__(self, folders: Folders, name: str) -> None:
+        """Wait for `run`."""
+        import msgspec  # noqa: PLC0415 - importing the feed costs nothing
+
+        self.state = FeedState()
+        self.failure = ""  # why there is no relay, for whoever gives up waiting
+        self.leaving = False  # a relay that is asked to end is not started again
+        self.held: dict[str, Any] | None = None  # the login, said again when it is needed
+        self._folders = folders
+        self._name = name
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder().decode
+        self._welcomed = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._socket: ClientConnection | None = None
+        self._life = ""
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._asked: dict[int, Entry] = {}
+        self._entries: dict[int, Entry] = {}
+        self._by_key: dict[str, list[Entry]] = {}
+
+    # -- what the face asks for -------------------------------------------
+
+    async def request(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Send a request and return its answer."""
+        await self._welcomed.wait()
+        request_id = next(self._ids)
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting[request_id] = answer
+        try:
+            await self._send({**message, "id": request_id})
+            return await answer
+        finally:
+            self._waiting.pop(request_id, None)
+
+    async def login(self, login: dict[str, Any]) -> FeedState:
+        """Hold `login`, say it, and wait until the broker took or refused it."""
+        self.held = login
+        # When the relay goes meanwhile, its successor is told on its welcome.
+        with contextlib.suppress(errors.FeedDisconnected):
+            await self.request(login)
+        while self.state.state not in ("connected", "refused"):
+            await self._changed.wait()
+        return self.state
+
+    async def subscribe(self, token: int, entry: Entry) -> None:
+        """Subscribe `entry` and wait for its snapshot."""
+        entry.ready = asyncio.get_running_loop().create_future()
+        self._entries[token] = entry
+        for key in entry.rooms:
+            self._by_key.setdefault(key, []).append(entry)
+        try:
+            if self._welcomed.is_set():
+                # When the relay goes meanwhile, its successor is asked on its welcome.
+                with contextlib.suppress(errors.FeedDisconnected):
+                    await self._say(entry)
+            await entry.ready
+        except BaseException:
+            self.release(token)
+            raise
+
+    def release(self, token: int) -> None:
+        """Forget a subscription; leave what no other one wants."""
+        entry = self._entries.pop(token, None)
+        if entry is None:
+            return
+        unwanted = []
+        for key in entry.rooms:
+            holders = self._by_key[key]
+            holders.remove(entry)
+            if not holders:
+                del self._by_key[key]
+                unwanted.append(key)
+        if unwanted and self._socket is not None:
+            message = {"op": "unsubscribe", "id": next(self._ids), "keys": unwanted}
+            task = asyncio.ensure_future(self._send(message))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    # -- the connection ---------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep a connection, starting the relay when there is none."""
+        failures = 0
+        while not self.leaving:
+            try:
+                processes.ensure(self._folders.runtime, "relay", "breeze_lab.relay")
+                await self._connection()
+                failures = 0
+                reason = "it closed the connection"
+            except (OSError, errors.ProcessError) as exc:
+                failures += 1
+                reason = self.failure = str(exc) or type(exc).__name__
+            except Exception as exc:  # noqa: BLE001 - a feed mends itself
+                failures += 1
+                reason = self.failure = f"its message could not be read: {exc!r}"
+                _log.exception("The feed failed and connects again.")
+            finally:
+                self._drop()
+            delay = min(0.05 * 2**failures, _LONGEST_DELAY_S) * random.uniform(0.5, 1)  # noqa: S311
+            _log.info("No relay (%s). Next try in %.2f s.", reason, delay)
+            await asyncio.sleep(delay)
+
+    async def _connection(self) -> None:
+        from websockets.asyncio.client import unix_connect  # noqa: PLC0415 - first use
+        from websockets.exceptions import ConnectionClosedOK, WebSocketException  # noqa: PLC0415
+        from websockets.typing import Subprotocol  # noqa: PLC0415
+
+        try:
+            async with unix_connect(
+                str(self._folders.socket("relay")), "ws://relay/", compression=None,
+                subprotocols=[Subprotocol("breeze-lab.1.msgpack")], ping_interval=None,
+                max_size=_LARGEST_MESSAGE, close_timeout=0.5, open_timeout=5,
+            ) as socket:  # fmt: skip
+                self._socket = socket
+                await self._send({"op": "hello", "client": self._name})
+                while True:
+                    await self._take(self._decode(await socket.recv(decode=False)))
+        except ConnectionClosedOK:
+            return
+        except WebSocketException as exc:
+            raise ConnectionError(str(exc)) from exc
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if self._socket is None:
+            raise errors.FeedDisconnected("There is no relay at the moment.")
+        from websockets.exceptions import ConnectionClosed  # noqa: PLC0415 - loaded by now
+
+        try:
+            await self._socket.send(self._encode(message))
+        except ConnectionClosed as exc:
+            raise errors.FeedDisconnected("The relay went away.") from exc
+
+    async def _say(self, entry: Entry) -> None:
+        request_id = next(self._ids)
+        self._asked[request_id] = entry
+        await self._send(entry.message(request_id))
+
+    def _drop(self) -> None:
+        """Forget the connection and tell everybody that it is gone."""
+        had_one, self._socket = self._socket is not None, None
+        self._welcomed.clear()
+        self._asked.clear()
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(errors.FeedDisconnected("The relay went away."))
+        if had_one:
+            for entry in self._entries.values():
+                entry.live = False
+            self._set(FeedState("offline", error="The relay is gone and is being started again."))
+
+    def _set(self, state: FeedState) -> None:
+        self.state = state
+        self._changed.set()
+        self._changed = asyncio.Event()
+        for entry in list(self._entries.values()):
+            entry.deliver([state])
+
+    # -- messages ---------------------------------------------------------
+
+    async def _take(self, message: dict[str, Any]) -> None:
+        match message["op"]:
+            case "batch":
+                self._batch(message)
+            case "snapshot":
+                self._snapshot(message)
+            case "state":
+                self._set(_state(message["upstream"]))
+            case "welcome":
+                await self._welcome(message)
+            case "error":
+                self._refused(message)
+            case _:
+                answer = self._waiting.get(message.get("id", 0))
+                if answer is not None and not answer.done():
+                    answer.set_result(message)
+
+    async def _welcome(self, message: dict[str, Any]) -> None:
+        self._life = message["life"]
+        self.failure = ""
+        self._set(_state(message["upstream"]))
+        if self.held is not None and self.state.state == "offline":
+            await self._send(self.held)
+        for entry in list(self._entries.values()):
+            await self._say(entry)
+        self._welcomed.set()
+
+    def _refused(self, message: dict[str, Any]) -> None:
+        kind = getattr(errors, message["error"], errors.FeedError)
+        exc = kind(message["message"])
+        request_id = message.get("id", 0)
+        entry = self._asked.pop(request_id, None)
+        waiting = self._waiting.get(request_id) if entry is None else entry.ready
+        if waiting is not None and not waiting.done():
+            waiting.set_exception(exc)
+        else:
+            _log.warning("The relay refused a request: %s", exc)
+
+    def _snapshot(self, message: dict[str, Any]) -> None:
+        entry = self._asked.pop(message["id"], None)
+        if entry is None:
+            return
+        ticks = [_tick(row, entry.rooms.get(row[0], "")) for row in message["ticks"]]
+        bars = [_bar(row) for row in message["bars"]]
+        again, entry.live = entry.ready is not None and entry.ready.done(), True
+        if again:
+            entry.deliver([*self._missed(entry, ticks), *bars])
+        entry.life = self._life
+        entry.seen = {tick.key: tick.sequence for tick in ticks}
+        if again:
+            return
+        subscription = entry.target()
+        if subscription is not None:
+            grouped: dict[tuple[str, Interval], list[FeedBar]] = {}
+            for bar in bars:
+                grouped.setdefault((bar.key, bar.bar.interval), []).append(bar)
+            subscription.snapshot = Snapshot(
+                {tick.key: tick for tick in ticks}, {k: tuple(v) for k, v in grouped.items()}
+            )
+        if entry.ready is not None:
+            entry.ready.set_result(None)
+
+    def _missed(self, entry: Entry, ticks: Iterable[FeedTick]) -> list[FeedEvent]:
+        """Return what came and went while there was no connection."""
+        if not entry.ticks:
+            return []
+        events: list[FeedEvent] = []
+        if entry.life != self._life:
+            cause = "the relay was restarted"
+            events += [Lost(key, last + 1, None, cause) for key, last in entry.seen.items()]
+            events += ticks
+            return events
+        for tick in ticks:
+            last = entry.seen.get(tick.key, tick.sequence - 1)
+            if tick.sequence > last + 1:
+                cause = "the connection to the relay was lost"
+                events.append(Lost(tick.key, last + 1, tick.sequence - 1, cause))
+            if tick.sequence > last:
+                events.append(tick)
+        return events
+
+    def _batch(self, message: dict[str, Any]) -> None:
+        """Sort one batch by subscription: its losses lie before its ticks."""
+        events: dict[Entry, list[FeedEvent]] = {}
+        for key, first, last, cause in message.get("lost", ()):
+            for entry in self._hearing(key, last):
+                events.setdefault(entry, []).append(Lost(key, first, last, cause))
+        for row in message.get("ticks", ()):
+            tick: FeedTick | None = None
+            for entry in self._hearing(row[0], row[1]):
+                tick = tick or _tick(row, entry.rooms[row[0]])
+                events.setdefault(entry, []).append(tick)
+        for row in message.get("bars", ()):
+            bar = _bar(row)
+            for entry in self._by_key.get(bar.key, ()):
+                if entry.live and bar.bar.interval in entry.intervals:
+                    events.setdefault(entry, []).append(bar)
+        for entry, found in events.items():
+            entry.deliver(found)
+
+    def _hearing(self, key: str, sequence: int) -> Iterator[Entry]:
+        """Yield the subscriptions that have not heard `sequence` of `key` yet."""
+        for entry in self._by_key.get(key, ()):
+            if entry.live and entry.ticks and sequence > entry.seen.get(key, 0):
+                entry.seen[key] = sequence
+                yield entry
+
+
+def _state(upstream: dict[str, Any]) -> FeedState:
+    return FeedState(**{name: str(upstream.get(name, "")) for name in FeedState.__slots__})
+
+
+def _tick(row: list[Any], room: str) -> FeedTick:
+    (
+        key, sequence, epoch, time_s, received_ms, last, opened, high, low, previous_close,
+        change_percent, bid, bid_quantity, ask, ask_quantity, last_quantity, average, volume,
+        open_interest,
+    ) = row  # fmt: skip
+    tick = Tick(
+        room=room, exchange_time=None if time_s is None else clock.from_epoch(time_s), last=last,
+        open=opened, high=high, low=low, previous_close=previous_close,
+        change_percent=change_percent, bid=bid, bid_quantity=bid_quantity, ask=ask,
+        ask_quantity=ask_quantity, last_quantity=last_quantity, average_price=average,
+        volume=volume, open_interest=open_interest,
+    )  # fmt: skip
+    return FeedTick(key, sequence, epoch, received_ms, tick)
+
+
+def _bar(row: list[Any]) -> FeedBar:
+    key, label, start_s, opened, high, low, close, volume, interest, whole, forming = row
+    bar = Bar(
+        clock.from_epoch(start_s), _INTERVALS[label], opened, high, low, close, volume, interest,
+        complete=whole and not forming,
+    )  # fmt: skip
+    return FeedBar(key, bar, forming, whole)
