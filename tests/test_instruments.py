@@ -12,7 +12,9 @@ import pytest
 from breeze_lab import errors
 from breeze_lab.instruments import Instrument, SecurityMaster
 
-REAL = Path(__file__).parent.parent.parent / "shared/data/securitymaster-2026-07-30/SecurityMaster.zip"
+REAL = (
+    Path(__file__).parent.parent.parent / "shared/data/securitymaster-2026-07-30/SecurityMaster.zip"
+)
 DAY = date(2026, 7, 30)
 
 
