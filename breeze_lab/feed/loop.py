@@ -1,7 +1,7 @@
 """The feed's side of the relay's door, on the feed's own thread.
 
 Owns the connection, what has to be said again after it broke, and the way of
-each message to the subscriptions it concerns. `breeze_lab.feed` is its face;
+each message to the subscriptions it concerns. `breeze_lab.feed.client` is its face;
 nothing here may be called from another thread.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from breeze_lab import clock, errors, processes
 from breeze_lab.bars import Bar, Interval
-from breeze_lab.subscriptions import FeedBar, FeedState, FeedTick, Lost, Snapshot
+from breeze_lab.feed.subscription import FeedBar, FeedState, FeedTick, Lost, Snapshot
 from breeze_lab.ticks import Tick
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
     from breeze_lab.settings import Folders
-    from breeze_lab.subscriptions import Delivery, FeedEvent, Subscription
+    from breeze_lab.feed.subscription import Delivery, FeedEvent, Subscription
 
 __all__ = ["Entry", "FeedLoop"]
 

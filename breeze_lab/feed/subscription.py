@@ -1,7 +1,7 @@
 """Subscriptions: what comes out of the feed, and the queue it waits in.
 
 Owns the values a subscriber sees and their bounded delivery within this
-process. How they travel is the business of `breeze_lab.feed`.
+process. How they travel is the business of `breeze_lab.feed.loop`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
-"""The feed: what a notebook holds of the relay.
+"""The feed's face: safe to call from any thread.
 
-Owns one connection to the relay's door, in a thread of its own: it starts the
-relay when none runs, comes back when it dies, and then logs in and subscribes
-again by itself. Several subscriptions of one instrument are one at the relay.
-Decoding the broker's frames and counting references over all notebooks is the
-relay's business; drawing is left to `charts` and `widgets`.
+Owns the feed's thread and the one feed of this process. What happens on that
+thread is the business of `breeze_lab.feed.loop`.
 """
 
 from __future__ import annotations
@@ -20,38 +17,19 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 
 from breeze_lab import session, settings
-from breeze_lab._feed_loop import Entry, FeedLoop
+from breeze_lab.feed.loop import Entry, FeedLoop
 from breeze_lab.bars import Interval
 from breeze_lab.errors import FeedDisconnected, FeedError, LoginError
-from breeze_lab.subscriptions import (
-    Delivery,
-    FeedBar,
-    FeedEvent,
-    FeedState,
-    FeedTick,
-    Lost,
-    Snapshot,
-    Subscription,
-)
+from breeze_lab.feed.subscription import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
     from datetime import datetime
 
+    from breeze_lab.feed.subscription import Delivery, FeedEvent, FeedState
     from breeze_lab.settings import Endpoints, Folders
 
-__all__ = [
-    "Feed",
-    "FeedBar",
-    "FeedEvent",
-    "FeedState",
-    "FeedTick",
-    "Lost",
-    "Snapshot",
-    "Streamable",
-    "Subscription",
-    "connect",
-]
+__all__ = ["Feed", "Streamable", "connect"]
 
 _T = TypeVar("_T")
 
