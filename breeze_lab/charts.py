@@ -14,7 +14,7 @@ builds up a backlog.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -41,7 +41,18 @@ if TYPE_CHECKING:
     from bokeh.models import Column
     from pandas import DataFrame
 
-__all__ = ["MAX_CANDLES", "PALETTES", "Palette", "Theme", "candles_figure", "columns", "still"]
+__all__ = [
+    "MARGIN",
+    "MAX_CANDLES",
+    "PALETTES",
+    "VISIBLE",
+    "Palette",
+    "Theme",
+    "candles_figure",
+    "columns",
+    "decimals",
+    "still",
+]
 
 Theme = Literal["light", "dark"]
 
@@ -72,11 +83,20 @@ class Palette:
     up: str
     down: str
 
+    def to_dict(self) -> dict[str, str]:
+        """Return the colours by name."""
+        return asdict(self)
+
 
 PALETTES: Final[dict[Theme, Palette]] = {
     "light": Palette("#ffffff", "#edf0f5", "#5b6472", "#089a81", "#e8434f"),
     "dark": Palette("#111111", "#22252b", "#9aa3b2", "#22b99a", "#f0565f"),
 }
+
+
+def decimals(tick_size: float) -> int:
+    """Return how many decimals a price in steps of `tick_size` rupees needs, at least two."""
+    return max(len(f"{tick_size:.6f}".rstrip("0").partition(".")[2]), 2)
 
 
 def columns(frame: DataFrame, *, limit: int = MAX_CANDLES) -> dict[str, Any]:
@@ -248,9 +268,8 @@ def _label_axes(
     args = {**bars, "interval": interval_s, "pane": price}
     ticker = CustomJSTicker(args=args, major_code=scripts.TICKS)
     times = CustomJSTickFormatter(args=args, code=scripts.TIME_LABEL)
-    decimals = max(len(f"{tick_size:.6f}".rstrip("0").partition(".")[2]), 2)
     price.yaxis.formatter = CustomJSTickFormatter(
-        args={"decimals": decimals}, code=scripts.PRICE_LABEL
+        args={"decimals": decimals(tick_size)}, code=scripts.PRICE_LABEL
     )
     volume.yaxis.formatter = CustomJSTickFormatter(code=scripts.VOLUME_LABEL)
     price.yaxis.ticker.update(desired_num_ticks=7)  # type: ignore[union-attr]

@@ -1,0 +1,260 @@
+// The chart: title, live badge and plot of one widget view, and the wiring between them.
+
+const REPAINT_MS = 95; // at most about ten repaints a second
+const STALE_S = 15;
+
+const FRAME = `
+  <header class="bl-head">
+    <div class="bl-title"><strong class="bl-symbol"></strong><span class="bl-name"></span>
+      <span class="bl-chip bl-where"></span><span class="bl-chip bl-practice" hidden
+      title="Prices are made up by the practice market">practice</span></div>
+    <div class="bl-badge" role="status"><i></i><span class="bl-age">Connecting</span></div>
+    <div class="bl-quote"><span class="bl-price"></span><span class="bl-change"></span></div>
+    <dl class="bl-day"></dl>
+  </header>
+  <div class="bl-plot">
+    <div class="bl-canvas"></div>
+    <div class="bl-over">
+      <div class="bl-last-line" hidden></div>
+      <div class="bl-last-tag" hidden><span class="bl-last-value"></span><small class="bl-left"></small></div>
+      <div class="bl-cross-x" hidden></div><div class="bl-cross-y" hidden></div>
+      <div class="bl-price-tag" hidden></div><div class="bl-time-tag" hidden></div>
+      <div class="bl-tip" role="tooltip" hidden></div>
+      <div class="bl-tools">
+        <button class="bl-zoom-out" title="Show more candles" type="button">−</button>
+        <button class="bl-zoom-in" title="Show fewer candles" type="button">+</button>
+        <button class="bl-latest" title="Back to the newest candle" type="button" hidden>Latest ⇥</button>
+      </div>
+    </div>
+  </div>`;
+
+class Chart {
+  constructor(model, el) {
+    this.model = model;
+    this.config = JSON.parse(model.get("config"));
+    const raw = model.get("bars");
+    const bytes = raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength);
+    this.bars = new Bars(new Float64Array(bytes), this.config);
+    this.tick = null;
+    this.heard = null; // performance.now() of the newest tick
+    this.link = "Connecting";
+    this.upstream = null;
+    this.relay = null;
+    this.drawn = 0;
+    this.root = document.createElement("div");
+    this.root.className = "breeze-lab-chart";
+    this.root.innerHTML = FRAME;
+    el.append(this.root);
+    this.title();
+  }
+
+  part(name) {
+    return this.root.querySelector(`.bl-${name}`);
+  }
+
+  async start() {
+    const Bokeh = await load_bokeh(this.config.bokeh, this.model);
+    if (this.closed) return;
+    this.plot = new Plot(this.part("plot"), Bokeh, this.config, this.bars);
+    await this.plot.draw(JSON.parse(this.model.get("figure")));
+    if (this.closed) {
+      this.plot.remove();
+      return;
+    }
+    this.plot.on_painted = (paints, ms) => {
+      this.root.dataset.repaints = paints;
+      this.root.dataset.paintMs = ms.toFixed(1);
+    };
+    this.follow_theme();
+    this.plot.update();
+    this.plot.changed = false; // the first paint is no repaint
+    this.quote();
+    const { key, room, anchor_s, interval } = this.config;
+    this.close_feed = open_feed({
+      model: this.model, instrument: { key, room, anchor_s }, interval,
+      on_message: (message) => this.take(message),
+      on_link: (link) => {
+        this.link = link;
+        this.badge();
+      },
+    });
+    this.timer = setInterval(() => this.badge(), 500);
+    this.badge();
+  }
+
+  // --- messages -------------------------------------------------------------------------------
+
+  take(message) {
+    if (message.op === "welcome") {
+      // A new relay builds its bars from nothing: what is on the screen is all we know.
+      if (this.relay !== null && this.relay !== message.pid) this.bars.freeze();
+      this.relay = message.pid;
+    }
+    if (message.upstream) this.upstream = message.upstream;
+    if (message.op === "error") this.link = message.message;
+    const { key, interval } = this.config;
+    for (const tick of message.ticks ?? []) {
+      if (tick[0] !== key) continue;
+      const known = this.tick && this.tick[1] === tick[1] && this.tick[4] === tick[4];
+      this.tick = tick;
+      if (message.op === "batch") this.heard = performance.now();
+      else if (!known) this.heard = performance.now() - Math.max(Date.now() - tick[4], 0);
+      this.dirty = true;
+    }
+    for (const bar of message.bars ?? []) {
+      if (bar[0] === key && bar[1] === interval && this.bars.apply(bar)) this.moved = this.dirty = true;
+    }
+    if (this.dirty) this.schedule();
+    if (message.op !== "batch") this.badge();
+  }
+
+  /** Paint the newest state soon, however much arrives until then. */
+  schedule() {
+    if (this.waiting) return;
+    this.waiting = true;
+    const wait = Math.max(0, this.drawn + REPAINT_MS - performance.now());
+    setTimeout(() => requestAnimationFrame(() => {
+      this.waiting = false;
+      if (this.closed) return;
+      this.drawn = performance.now();
+      this.dirty = false;
+      this.quote();
+      if (this.moved) {
+        this.moved = false;
+        this.plot.update();
+      }
+      this.badge();
+    }), wait);
+  }
+
+  // --- words ----------------------------------------------------------------------------------
+
+  title() {
+    const { config, root } = this;
+    root.dataset.key = config.key;
+    root.dataset.interval = config.interval;
+    root.dataset.repaints = 0;
+    root.style.setProperty("--bl-height", `${config.height}px`);
+    this.part("symbol").textContent = config.symbol;
+    this.part("name").textContent = config.name;
+    this.part("where").textContent = `${config.exchange} · ${config.interval}`;
+    this.part("practice").hidden = !config.practice;
+    root.setAttribute("role", "figure");
+    const label = `${config.symbol}, ${config.interval} candles${config.practice ? ", practice data" : ""}`;
+    root.setAttribute("aria-label", label);
+  }
+
+  quote() {
+    const { tick, root } = this;
+    const { decimals } = this.config;
+    const last = tick?.[5] ?? this.bars.last?.close ?? null;
+    if (this.plot) this.plot.last = last;
+    if (last === null) return;
+    root.dataset.lastPrice = last;
+    this.part("price").textContent = say(last, decimals);
+    if (!tick) return;
+    const [, , , , , , open, high, low, before, percent] = tick;
+    if (before) {
+      const change = last - before;
+      const share = percent ?? (change / before) * 100;
+      const sign = change >= 0 ? "+" : "−";
+      root.dataset.direction = change >= 0 ? "up" : "down";
+      this.part("change").textContent =
+        `${sign}${say(Math.abs(change), decimals)} (${sign}${say(Math.abs(share))} %)`;
+    }
+    const cells = [
+      ["Open", say(open, decimals)], ["High", say(high, decimals)], ["Low", say(low, decimals)],
+      ["Prev. close", say(before, decimals)],
+    ];
+    if (tick[17] !== null) cells.push(["Volume", say_quantity(tick[17])]);
+    const list = this.part("day");
+    if (list.childElementCount !== cells.length) {
+      list.replaceChildren(...cells.map(([name]) => {
+        const cell = document.createElement("div");
+        cell.append(document.createElement("dt"), document.createElement("dd"));
+        cell.firstChild.textContent = name;
+        return cell;
+      }));
+    }
+    cells.forEach(([, value], i) => {
+      list.children[i].lastChild.textContent = value;
+    });
+  }
+
+  /** Say how old the picture is; a stale one must look stale. */
+  badge() {
+    const age = this.heard === null ? null : (performance.now() - this.heard) / 1000;
+    const since = age === null ? "no tick yet" : `last tick ${say_age(age)} ago`;
+    const { link, upstream } = this;
+    let state = "live";
+    let text = age !== null && age >= 2 ? `Live · ${say_age(age)}` : "Live";
+    if (link === "lost") [state, text] = ["offline", `Reconnecting · ${since}`];
+    else if (link !== "open") [state, text] = ["offline", link];
+    else if (upstream && upstream.state !== "connected") {
+      state = "offline";
+      text = `${upstream.error || `Feed ${upstream.state}`} · ${since}`;
+    } else if (age === null) [state, text] = ["stale", "Waiting for a tick"];
+    else if (age >= STALE_S) [state, text] = ["stale", `No tick for ${say_age(age)}`];
+    this.root.dataset.state = state;
+    const label = this.part("age");
+    if (label.textContent !== text) label.textContent = text;
+    this.countdown(state);
+  }
+
+  /** Count down to the end of the forming candle, below the last price. */
+  countdown(state) {
+    const { interval_s } = this.config;
+    const row = this.bars.last;
+    const left = row ? row.t + interval_s - Date.now() / 1000 : -1;
+    const shown = state === "live" && interval_s >= 60 && interval_s < 86400 && left > 0 && left <= interval_s;
+    const minutes = Math.floor(left / 60);
+    const hours = minutes >= 60 ? `${Math.floor(minutes / 60)}:` : "";
+    this.part("left").textContent = shown ? `${hours}${two(minutes % 60)}:${two(Math.floor(left % 60))}` : "";
+  }
+
+  // --- theme ----------------------------------------------------------------------------------
+
+  follow_theme() {
+    const put_on = () => {
+      const theme = this.config.theme === "auto" ? page_theme() : this.config.theme;
+      if (this.root.dataset.theme === theme) return;
+      this.root.dataset.theme = theme;
+      const palette = this.config.palettes[theme];
+      for (const [name, value] of Object.entries(palette)) {
+        this.root.style.setProperty(`--bl-${name}`, value);
+      }
+      this.plot.colour(palette);
+    };
+    put_on();
+    this.themes = new MutationObserver(put_on);
+    this.themes.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
+  }
+
+  close() {
+    this.closed = true;
+    clearInterval(this.timer);
+    this.themes?.disconnect();
+    this.close_feed?.();
+    this.plot?.remove();
+    this.root.remove();
+  }
+}
+
+function page_theme() {
+  const light = document.body.dataset.jpThemeLight;
+  if (light !== undefined) return light === "false" ? "dark" : "light";
+  if (document.body.classList.contains("vscode-dark")) return "dark";
+  return "light";
+}
+
+export default {
+  render({ model, el }) {
+    const chart = new Chart(model, el);
+    chart.start().catch((error) => {
+      console.error(error);
+      chart.root.dataset.state = "offline";
+      chart.part("age").textContent = `The chart cannot be drawn: ${error.message}`;
+    });
+    return () => chart.close();
+  },
+};

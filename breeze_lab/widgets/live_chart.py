@@ -1,0 +1,191 @@
+"""The live chart: candles that go on moving while the kernel is busy.
+
+Owns the widget: it hands the browser a Bokeh figure, the history and the name
+of a subscription. From then on the browser listens to the relay by itself,
+through the Jupyter server, so neither a blocked kernel nor a restarted one
+stops the chart. Where there is no such server, `breeze_lab.widgets.relay_comm`
+sends the same messages through the kernel.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+import anywidget
+import bokeh
+import numpy as np
+import traitlets
+from bokeh.embed import json_item
+
+from breeze_lab import charts
+from breeze_lab.bars import Interval
+from breeze_lab.widgets.relay_comm import RelayComm
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["Charted", "LiveChart"]
+
+_FIELDS: Final = ("t", "open", "high", "low", "close", "volume")
+
+
+class Charted(Protocol):
+    """What a chart needs to know of an instrument."""
+
+    @property
+    def key(self) -> str: ...  # noqa: D102
+    @property
+    def symbol(self) -> str: ...  # noqa: D102
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def exchange(self) -> str: ...  # noqa: D102
+    @property
+    def quote_room(self) -> str: ...  # noqa: D102
+    @property
+    def anchor_s(self) -> int: ...  # noqa: D102
+    @property
+    def tick_size(self) -> float: ...  # noqa: D102
+
+
+def _assets(suffix: str) -> str:
+    """Return our scripts as one module, in the order of their names, or our style sheet."""
+    folder = resources.files("breeze_lab.widgets").joinpath("assets")
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(suffix)), key=lambda f: f.name)
+    return "\n".join(file.read_text("utf-8") for file in files)
+
+
+class LiveChart(anywidget.AnyWidget):
+    """Candles of one instrument, live; shown when it is the last line of a cell.
+
+    Parameters
+    ----------
+    instrument
+        What to draw and subscribe.
+    interval
+        Length of a candle.
+    frame
+        The history: open, high, low, close, volume; index: aware opening
+        times, ascending. Its last bar may still form.
+    practice
+        Whether the prices are made up; says so on the chart.
+    theme
+        ``"auto"`` follows JupyterLab.
+    height
+        Of both panes together, in pixels.
+    visible
+        Candles to see at first.
+
+    Notes
+    -----
+    The page element carries ``data-key``, ``data-last-price``, ``data-state``
+    (``live``, ``stale``, ``offline``) and ``data-repaints``, the number of
+    times changed candles were painted.
+    """
+
+    _esm = _assets(".js")
+    _css = _assets(".css")
+
+    config = traitlets.Unicode("{}").tag(sync=True)
+    figure = traitlets.Unicode("{}").tag(sync=True)
+    bars = traitlets.Bytes(b"").tag(sync=True)
+
+    def __init__(
+        self,
+        instrument: Charted,
+        interval: Interval | str,
+        frame: DataFrame,
+        *,
+        practice: bool = False,
+        theme: Literal["auto", "light", "dark"] = "auto",
+        height: int = 480,
+        visible: int = charts.VISIBLE,
+    ) -> None:
+        """Prepare everything the browser needs; subscribe nothing yet."""
+        self.instrument = instrument
+        self.interval = Interval.parse(interval)
+        self._history = frame
+        self._fetched_s = time.time()
+        self._comm_feed: RelayComm | None = None
+        layout = charts.candles_figure(
+            interval_s=self.interval.value, tick_size=instrument.tick_size, height=height
+        )
+        # As text, because BokehJS changes what it is given and a second view starts anew.
+        super().__init__(
+            config=json.dumps(self._config(practice, theme, height, visible)),
+            figure=json.dumps(json_item(layout)),
+            bars=_pack(frame),
+        )
+        self.on_msg(self._on_request)
+
+    def _config(self, practice: bool, theme: str, height: int, visible: int) -> dict[str, Any]:
+        instrument = self.instrument
+        return {
+            "key": instrument.key, "room": instrument.quote_room, "anchor_s": instrument.anchor_s,
+            "symbol": instrument.symbol, "name": instrument.name, "exchange": instrument.exchange,
+            "interval": self.interval.label, "interval_s": self.interval.value,
+            "decimals": charts.decimals(instrument.tick_size), "practice": practice,
+            "theme": theme, "height": height, "visible": visible, "margin": charts.MARGIN,
+            "most": charts.MAX_CANDLES, "fetched_s": self._fetched_s, "bokeh": bokeh.__version__,
+            "palettes": {name: palette.to_dict() for name, palette in charts.PALETTES.items()},
+        }  # fmt: skip
+
+    def __repr__(self) -> str:
+        """Name the instrument, for front ends that show no widgets."""
+        return f"LiveChart({self.instrument.key!r}, {self.interval.label!r})"
+
+    @property
+    def data(self) -> DataFrame:
+        """The history and what the relay has built since, as one frame.
+
+        Returns
+        -------
+        DataFrame
+            open, high, low, close in rupees, volume in shares; index: opening
+            times, Asia/Kolkata, ascending, unique. The last bar may still form.
+
+        Raises
+        ------
+        FeedDisconnected, ProcessError
+            When the relay cannot be reached.
+        """
+        from breeze_lab.widgets import live_data  # noqa: PLC0415 - connects to the relay
+
+        return live_data.merged(
+            self._history, self.instrument, self.interval, fetched_s=self._fetched_s
+        )
+
+    def close(self) -> None:
+        """Take the chart off the page and end its subscription."""
+        self._stop_comm_feed()
+        super().close()
+
+    # --- requests of a browser that cannot reach the server extension ---------------------------
+
+    def _on_request(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
+        match content.get("op"):
+            case "feed":
+                self._stop_comm_feed()
+                self._comm_feed = RelayComm(
+                    self.instrument, self.interval, self.send, int(content.get("flush_ms", 100))
+                )
+            case "unfeed":
+                self._stop_comm_feed()
+            case "bokeh":
+                path = Path(bokeh.__file__).parent / "server" / "static" / "js" / "bokeh.min.js"
+                self.send({"op": "bokeh"}, [path.read_bytes()])
+
+    def _stop_comm_feed(self) -> None:
+        feed, self._comm_feed = self._comm_feed, None
+        if feed is not None:
+            feed.close()
+
+
+def _pack(frame: DataFrame) -> bytes:
+    """Return time, open, high, low, close and volume as little-endian float64, column by column."""
+    data = charts.columns(frame)
+    return np.concatenate([data[name] for name in _FIELDS]).astype("<f8").tobytes()
