@@ -10,11 +10,13 @@ never read.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from breeze_lab import clock
 from breeze_lab.errors import BadResponse
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 __all__ = ["Depth", "DepthLevel", "Tick", "decode_frame"]
 
@@ -101,25 +103,48 @@ class Depth:
 
 #: Rupees in one unit of the turnover's suffix: C is crore, L is lakh.
 _SUFFIX: Final = {"C": 10_000_000.0, "L": 100_000.0}
+#: Elements of a quote without and with open interest, of depth, before the
+#: book of MCX, and of the index feed at least.
+_CASH: Final = 21
+_DERIVATIVE: Final = 23
+_DEPTH: Final = 3
+_MCX_BOOK: Final = 22
+_INDEX: Final = 17
+#: No price, quantity or turnover comes near; beyond it a float skips integers.
+_ABSURD: Final = 2**53
+#: Everything that reading a frame of unknown content can raise.
+_UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)
 
 
 def _number(value: Field) -> float | None:
     if value is None or value == "":
         return None
-    return float(value)
+    number = float(value)
+    if not -_ABSURD < number < _ABSURD:  # also refuses infinity and NaN
+        raise ValueError("no number of a market")
+    return number
 
 
 def _whole(value: Field) -> int | None:
-    if value is None or value == "":
-        return None
-    return int(float(value))
+    number = _number(value)
+    return None if number is None else int(number)
+
+
+def _price(value: Field) -> float:
+    """Return a price of the book; an empty row has none."""
+    return _number(value) or 0.0
+
+
+def _quantity(value: Field) -> int:
+    return _whole(value) or 0
 
 
 def _turnover(value: Field) -> float | None:
     if isinstance(value, str) and value[-1:] in _SUFFIX:
         return float(value[:-1]) * _SUFFIX[value[-1]]
     # BFO sends a bare number of lakhs.
-    return float(value) * _SUFFIX["L"] if value not in ("", None) else None
+    number = _number(value)
+    return None if number is None else number * _SUFFIX["L"]
 
 
 def _time(value: Field) -> datetime | None:
@@ -134,7 +159,7 @@ def decode_frame(frame: list[Field]) -> Tick | Depth:
     frame
         The JSON array as the broker sent it. Quotes have 21 elements (NSE, BSE
         and index) or 23 (NFO, BFO, NDX); depth has three; MCX has 22 and then
-        its book rows.
+        its book rows; the index feed has 17 or more.
 
     Returns
     -------
@@ -149,14 +174,14 @@ def decode_frame(frame: list[Field]) -> Tick | Depth:
     try:
         room = frame[0]
         market, _, rest = room.partition(".")
-        kind = rest[0]
-        if market == "6":
-            return _mcx(frame)
-        if kind == "2" and len(frame) == 3:
+        kind, length = rest[:1], len(frame)
+        if kind == "1" and length in (_CASH, _DERIVATIVE) and market not in _OTHER:
+            return _quote(frame, derivative=length == _DERIVATIVE)
+        if kind == "2" and length == _DEPTH:
             return _depth(room, market, frame)
-        if kind == "1" and len(frame) in (21, 23):
-            return _quote(frame, derivative=len(frame) == 23)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as exc:
+        if market in _OTHER and kind == "1":
+            return _OTHER[market](frame)
+    except _UNREADABLE as exc:
         raise BadResponse(f"A frame could not be decoded: {str(frame)[:120]}") from exc
     raise BadResponse(f"A frame has no known layout: {str(frame)[:120]}")
 
@@ -199,13 +224,20 @@ def _depth(room: str, market: str, frame: list[Field]) -> Depth:
             bid, bid_quantity, bid_orders, ask, ask_quantity, ask_orders = row
         else:
             bid, bid_quantity, bid_orders, _, ask, ask_quantity, ask_orders, _ = row
-        levels.append(DepthLevel(bid, bid_quantity, bid_orders, ask, ask_quantity, ask_orders))
+        levels.append(
+            DepthLevel(
+                _price(bid), _quantity(bid_quantity), _whole(bid_orders),
+                _price(ask), _quantity(ask_quantity), _whole(ask_orders),
+            )
+        )  # fmt: skip
     return Depth(room, clock.from_epoch(int(frame[1])), tuple(levels))
 
 
 def _mcx(frame: list[Field]) -> Tick:
     # The recorded frame's prices look like paise (268900 for a zinc contract), see the tests.
-    best = frame[22] if len(frame) > 22 else None
+    if len(frame) < _MCX_BOOK:
+        raise ValueError("too short")
+    best = frame[_MCX_BOOK] if len(frame) > _MCX_BOOK else None
 
     def rupees(value: Field) -> float | None:
         number = _number(value)
@@ -231,3 +263,32 @@ def _mcx(frame: list[Field]) -> Tick:
         turnover=_number(frame[21]),
         open_interest=_whole(frame[17]),
     )
+
+
+def _index(frame: list[Field]) -> Tick:
+    # Known only from the SDK's source; no recording was found, so its time may be text.
+    if len(frame) < _INDEX:
+        raise ValueError("too short")
+    moment = frame[7]
+    return Tick(
+        room=frame[0],
+        exchange_time=None if isinstance(moment, str) and not moment.isdigit() else _time(moment),
+        last=_number(frame[5]),
+        open=_number(frame[1]),
+        high=_number(frame[2]),
+        low=_number(frame[3]),
+        previous_close=_number(frame[4]),
+        change_percent=_number(frame[9]),
+        bid=_number(frame[12]),
+        bid_quantity=_whole(frame[13]),
+        ask=_number(frame[14]),
+        ask_quantity=_whole(frame[15]),
+        last_quantity=_whole(frame[6]),
+        average_price=_number(frame[11]),
+        volume=_whole(frame[8]),
+        open_interest=_whole(frame[16]),
+    )
+
+
+#: Markets with a layout of their own: MCX and the index feed.
+_OTHER: Final = {"6": _mcx, "3": _index}
