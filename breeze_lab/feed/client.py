@@ -17,9 +17,9 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 
 from breeze_lab import session, settings
-from breeze_lab.feed.loop import Entry, FeedLoop
 from breeze_lab.bars import Interval
 from breeze_lab.errors import FeedDisconnected, FeedError, LoginError
+from breeze_lab.feed.loop import Entry, FeedLoop
 from breeze_lab.feed.subscription import Subscription
 
 if TYPE_CHECKING:

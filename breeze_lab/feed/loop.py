@@ -15,24 +15,23 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from breeze_lab import clock, errors, processes
-from breeze_lab.bars import Bar, Interval
+from breeze_lab import errors, processes
+from breeze_lab.feed import rows
 from breeze_lab.feed.subscription import FeedBar, FeedState, FeedTick, Lost, Snapshot
-from breeze_lab.ticks import Tick
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from websockets.asyncio.client import ClientConnection
 
-    from breeze_lab.settings import Folders
+    from breeze_lab.bars import Interval
     from breeze_lab.feed.subscription import Delivery, FeedEvent, Subscription
+    from breeze_lab.settings import Folders
 
 __all__ = ["Entry", "FeedLoop"]
 
 _log: Final = logging.getLogger(__name__)
 
-_INTERVALS: Final = {interval.label: interval for interval in Interval}
 _LONGEST_DELAY_S: Final = 3.0
 #: A snapshot of 2,000 instruments with 1,500 bars each is not a small message.
 _LARGEST_MESSAGE: Final = 2**30
@@ -254,7 +253,7 @@ class FeedLoop:
             case "snapshot":
                 self._snapshot(message)
             case "state":
-                self._set(_state(message["upstream"]))
+                self._set(rows.state(message["upstream"]))
             case "welcome":
                 await self._welcome(message)
             case "error":
@@ -267,7 +266,7 @@ class FeedLoop:
     async def _welcome(self, message: dict[str, Any]) -> None:
         self._life = message["life"]
         self.failure = ""
-        self._set(_state(message["upstream"]))
+        self._set(rows.state(message["upstream"]))
         if self.held is not None and self.state.state == "offline":
             await self._send(self.held)
         for entry in list(self._entries.values()):
@@ -289,8 +288,8 @@ class FeedLoop:
         entry = self._asked.pop(message["id"], None)
         if entry is None:
             return
-        ticks = [_tick(row, entry.rooms.get(row[0], "")) for row in message["ticks"]]
-        bars = [_bar(row) for row in message["bars"]]
+        ticks = [rows.tick(row, entry.rooms.get(row[0], "")) for row in message["ticks"]]
+        bars = [rows.bar(row) for row in message["bars"]]
         again, entry.live = entry.ready is not None and entry.ready.done(), True
         if again:
             entry.deliver([*self._missed(entry, ticks), *bars])
@@ -337,10 +336,10 @@ class FeedLoop:
         for row in message.get("ticks", ()):
             tick: FeedTick | None = None
             for entry in self._hearing(row[0], row[1]):
-                tick = tick or _tick(row, entry.rooms[row[0]])
+                tick = tick or rows.tick(row, entry.rooms[row[0]])
                 events.setdefault(entry, []).append(tick)
         for row in message.get("bars", ()):
-            bar = _bar(row)
+            bar = rows.bar(row)
             for entry in self._by_key.get(bar.key, ()):
                 if entry.live and bar.bar.interval in entry.intervals:
                     events.setdefault(entry, []).append(bar)
@@ -353,32 +352,3 @@ class FeedLoop:
             if entry.live and entry.ticks and sequence > entry.seen.get(key, 0):
                 entry.seen[key] = sequence
                 yield entry
-
-
-def _state(upstream: dict[str, Any]) -> FeedState:
-    return FeedState(**{name: str(upstream.get(name, "")) for name in FeedState.__slots__})
-
-
-def _tick(row: list[Any], room: str) -> FeedTick:
-    (
-        key, sequence, epoch, time_s, received_ms, last, opened, high, low, previous_close,
-        change_percent, bid, bid_quantity, ask, ask_quantity, last_quantity, average, volume,
-        open_interest,
-    ) = row  # fmt: skip
-    tick = Tick(
-        room=room, exchange_time=None if time_s is None else clock.from_epoch(time_s), last=last,
-        open=opened, high=high, low=low, previous_close=previous_close,
-        change_percent=change_percent, bid=bid, bid_quantity=bid_quantity, ask=ask,
-        ask_quantity=ask_quantity, last_quantity=last_quantity, average_price=average,
-        volume=volume, open_interest=open_interest,
-    )  # fmt: skip
-    return FeedTick(key, sequence, epoch, received_ms, tick)
-
-
-def _bar(row: list[Any]) -> FeedBar:
-    key, label, start_s, opened, high, low, close, volume, interest, whole, forming = row
-    bar = Bar(
-        clock.from_epoch(start_s), _INTERVALS[label], opened, high, low, close, volume, interest,
-        complete=whole and not forming,
-    )  # fmt: skip
-    return FeedBar(key, bar, forming, whole)
