@@ -1,0 +1,49 @@
+"""Rows of the relay's door as the values of the feed.
+
+The order of their columns is the relay's: see `breeze_lab.relay.market`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from breeze_lab import clock
+from breeze_lab.bars import Bar, Interval
+from breeze_lab.feed.subscription import FeedBar, FeedState, FeedTick
+from breeze_lab.ticks import Tick
+
+__all__ = ["bar", "state", "tick"]
+
+_INTERVALS: Final = {interval.label: interval for interval in Interval}
+
+
+def state(upstream: dict[str, Any]) -> FeedState:
+    """Return the value of the door's ``upstream`` map."""
+    return FeedState(**{name: str(upstream.get(name, "")) for name in FeedState.__slots__})
+
+
+def tick(row: list[Any], room: str) -> FeedTick:
+    """Return the value of a tick row; the door does not repeat the room."""
+    (
+        key, sequence, epoch, time_s, received_ms, last, opened, high, low, previous_close,
+        change_percent, bid, bid_quantity, ask, ask_quantity, last_quantity, average, volume,
+        open_interest,
+    ) = row  # fmt: skip
+    quote = Tick(
+        room=room, exchange_time=None if time_s is None else clock.from_epoch(time_s), last=last,
+        open=opened, high=high, low=low, previous_close=previous_close,
+        change_percent=change_percent, bid=bid, bid_quantity=bid_quantity, ask=ask,
+        ask_quantity=ask_quantity, last_quantity=last_quantity, average_price=average,
+        volume=volume, open_interest=open_interest,
+    )  # fmt: skip
+    return FeedTick(key, sequence, epoch, received_ms, quote)
+
+
+def bar(row: list[Any]) -> FeedBar:
+    """Return the value of a bar row."""
+    key, label, start_s, opened, high, low, close, volume, interest, whole, forming = row
+    value = Bar(
+        clock.from_epoch(start_s), _INTERVALS[label], opened, high, low, close, volume, interest,
+        complete=whole and not forming,
+    )  # fmt: skip
+    return FeedBar(key, value, forming, whole)
