@@ -29,9 +29,9 @@ from bokeh.models import (
     CustomJSTickFormatter,
     HoverTool,
     Range1d,
-    Title,
     WheelZoomTool,
 )
+from bokeh.models.annotations import Title
 from bokeh.plotting import figure
 from bokeh.transform import dodge
 
@@ -163,7 +163,7 @@ def candles_figure(
     history = ColumnDataSource(data, name="history")
     live = ColumnDataSource(empty, name="live")
     count = len(data["x"])
-    window = Range1d(count - VISIBLE - 0.5, count - 0.5 + MARGIN, name="window")
+    window = Range1d(start=count - VISIBLE - 0.5, end=count - 0.5 + MARGIN, name="window")
     # No toolbar: dragging pans and the wheel zooms with Ctrl held, so a page still scrolls.
     shared: dict[str, Any] = {
         "x_range": window, "y_axis_location": "right", "toolbar_location": None,
@@ -172,11 +172,11 @@ def candles_figure(
     }  # fmt: skip
     below = max(height // 4, 90)
     price = figure(
-        name="price", height=height - below, y_range=Range1d(0, 1),
+        name="price", height=height - below, y_range=Range1d(start=0, end=1),
         min_border_top=8, min_border_bottom=2, **shared,
     )  # fmt: skip
     volume = figure(
-        name="volume", height=below, y_range=Range1d(0, 1),
+        name="volume", height=below, y_range=Range1d(start=0, end=1),
         min_border_top=2, min_border_bottom=28, **shared,
     )  # fmt: skip
     for source in (history, live):

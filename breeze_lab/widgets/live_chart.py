@@ -155,9 +155,8 @@ class LiveChart(anywidget.AnyWidget):
         """
         from breeze_lab.widgets import live_data  # noqa: PLC0415 - connects to the relay
 
-        return live_data.merged(
-            self._history, self.instrument, self.interval, fetched_s=self._fetched_s
-        )
+        bars = live_data.relay_bars(self.instrument, self.interval)
+        return live_data.merged(self._history, bars, self.interval, self._fetched_s)
 
     def close(self) -> None:
         """Take the chart off the page and end its subscription."""

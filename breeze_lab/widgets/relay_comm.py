@@ -93,7 +93,7 @@ class RelayComm:
         processes.ensure(folders().runtime, "relay", "breeze_lab.relay")
         with unix_connect(
             str(folders().socket("relay")), "ws://localhost/",
-            subprotocols=["breeze-lab.1.json"],  # type: ignore[list-item]
+            subprotocols=["breeze-lab.1.json"],
             compression=None, open_timeout=5,
         ) as connection:  # fmt: skip
             self._connection = connection

@@ -12,7 +12,7 @@ from breeze_lab_server.supervisor import Supervisor
 __all__ = ["BreezeLabServer"]
 
 
-class BreezeLabServer(ExtensionApp):  # type: ignore[misc]
+class BreezeLabServer(ExtensionApp):
     """Three routes below ``{base_url}breeze-lab/`` and one supervisor of the relay."""
 
     name = "breeze_lab_server"

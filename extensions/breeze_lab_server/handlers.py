@@ -49,7 +49,7 @@ MAX_WAITING: Final = 64
 GOING_AWAY, BAD_REQUEST, TRY_AGAIN, RELAY_RESTARTED = 1001, 1008, 1013, 1012
 
 
-class StatusHandler(APIHandler):  # type: ignore[misc]
+class StatusHandler(APIHandler):
     """``GET api/status``: the relay and its upstream, as JSON."""
 
     auth_resource = RESOURCE
@@ -65,35 +65,24 @@ class StatusHandler(APIHandler):  # type: ignore[misc]
         self.finish(json.dumps(await self.supervisor.status()))
 
 
-class StaticHandler(JupyterHandler, web.StaticFileHandler):
+class StaticHandler(JupyterHandler):
     """``GET static/bokeh.min.js``: the installed BokehJS, so that notebooks need not hold it."""
 
     auth_resource = RESOURCE
 
-    def initialize(self) -> None:
-        """Serve from Bokeh's own folder; without Bokeh every file is missing."""
-        folder = _bokeh_folder()
-        web.StaticFileHandler.initialize(self, path=str(folder or "/nonexistent"))
-
     @web.authenticated
     @authorized("read", RESOURCE)  # type: ignore[untyped-decorator]
-    async def get(self, path: str, include_body: bool = True) -> None:
-        """Send one of the known files."""
-        if path not in _FILES or _bokeh_folder() is None:
+    async def get(self, name: str) -> None:
+        """Send the file; the browser keeps it when its address names the right version."""
+        script = _bokeh_script() if name == "bokeh.min.js" else None
+        if script is None:
             raise web.HTTPError(404)
-        await super().get(path, include_body)
-
-    @web.authenticated
-    @authorized("read", RESOURCE)  # type: ignore[untyped-decorator]
-    async def head(self, path: str) -> None:
-        """Answer as `get` does, without a body."""
-        await self.get(path, include_body=False)
-
-    def set_extra_headers(self, path: str) -> None:  # noqa: ARG002 - tornado's signature
-        """Let the browser keep a file whose address names its version."""
-        self.set_header("X-Bokeh-Version", _bokeh_version())
-        if self.get_query_argument("v", "") == _bokeh_version():
+        version = _bokeh_version()
+        self.set_header("Content-Type", "text/javascript; charset=UTF-8")
+        self.set_header("X-Bokeh-Version", version)
+        if self.get_query_argument("v", "") == version:
             self.set_header("Cache-Control", "private, max-age=31536000, immutable")
+        self.finish(script)
 
 
 class FeedHandler(WebSocketMixin, websocket.WebSocketHandler, JupyterHandler):
@@ -122,8 +111,8 @@ class FeedHandler(WebSocketMixin, websocket.WebSocketHandler, JupyterHandler):
 
     @ws_authenticated
     @authorized("execute", RESOURCE)  # type: ignore[untyped-decorator]
-    async def get(self, *args: Any, **kwargs: Any) -> None:
-        """Open the websocket for a user who may; tornado has checked the origin by then."""
+    async def get(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+        """Open the websocket for a user who may, from a page of this server's."""
         await super().get(*args, **kwargs)
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
@@ -197,16 +186,14 @@ class FeedHandler(WebSocketMixin, websocket.WebSocketHandler, JupyterHandler):
                 await connection.send(await self._requests.get())
 
 
-_FILES: Final = frozenset({"bokeh.min.js"})
-
-
 @functools.cache
-def _bokeh_folder() -> Path | None:
-    """Return the folder of BokehJS without importing Bokeh, which takes a second."""
+def _bokeh_script() -> bytes | None:
+    """Return BokehJS without importing Bokeh, which takes a second; None where there is none."""
     spec = importlib.util.find_spec("bokeh")
     if spec is None or not spec.submodule_search_locations:
         return None
-    return Path(spec.submodule_search_locations[0]) / "server" / "static" / "js"
+    folder = Path(spec.submodule_search_locations[0]) / "server" / "static" / "js"
+    return (folder / "bokeh.min.js").read_bytes()
 
 
 @functools.cache

@@ -87,7 +87,7 @@ class Supervisor:
         return await unix_connect(
             str(folders().socket("relay")),
             "ws://localhost/",
-            subprotocols=[SUBPROTOCOL],  # type: ignore[list-item]
+            subprotocols=[SUBPROTOCOL],
             compression=None,
             # Frames wait at the relay, which merges them, and not here.
             max_queue=4,
