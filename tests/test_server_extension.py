@@ -1,0 +1,356 @@
+"""A real Jupyter server with our extension, below a base URL, beside a real relay."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+from websockets.asyncio.server import unix_serve
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from breeze_lab import processes, settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOKEN = "only-for-this-test"
+SUBPROTOCOL = "breeze-lab.1.json"
+ROUTES = ["api/status", "static/bokeh.min.js"]
+
+#: Only ours: a machine may have others that are slow to start.
+EXTENSIONS = {
+    "breeze_lab_server": True, "jupyterlab": False, "notebook_shim": False, "jupyter_lsp": False,
+    "panel.io.jupyter_server_extension": False,
+}  # fmt: skip
+
+#: An authorizer that refuses what the request's own header names.
+CONFIG = """
+from jupyter_server.auth.authorizer import AllowAllAuthorizer
+
+class Picky(AllowAllAuthorizer):
+    def is_authorized(self, handler, user, action, resource):
+        return handler.request.headers.get("X-Refuse") != f"{action} {resource}"
+
+c.ServerApp.authorizer_class = Picky
+"""
+
+
+class Server:
+    """A running Jupyter server and a signed-in browser's cookie."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        (home / "config").mkdir()
+        (home / "config" / "jupyter_server_config.py").write_text(CONFIG)
+        environment = {
+            **os.environ,
+            "BREEZE_LAB_HOME": str(home / "lab"),
+            "JUPYTER_CONFIG_DIR": str(home / "config"),
+            "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+            "JUPYTER_DATA_DIR": str(home / "data"),
+        }
+        self.process = subprocess.Popen(
+            [
+                sys.executable, "-m", "jupyter_server", "--allow-root", "--no-browser", "--port=0",
+                "--ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={home}",
+                "--ServerApp.base_url=/user/alice/",
+                f"--ServerApp.jpserver_extensions={EXTENSIONS}",
+            ],
+            env=environment, stdout=subprocess.DEVNULL, stderr=(home / "log").open("wb"),
+        )  # fmt: skip
+        record = until(self._record, "the server's record")
+        self.url = record["url"] + "breeze-lab/"
+        until(lambda: self.get("api/status", check=False)[0] == 200, "the server")
+        self.cookie = self._sign_in(record["url"])
+
+    def _record(self):
+        assert self.process.poll() is None, (self.home / "log").read_text()[-2000:]
+        for path in (self.home / "runtime").glob("jpserver-*.json"):
+            with contextlib.suppress(ValueError):
+                return json.loads(path.read_text())
+        return None
+
+    def _sign_in(self, url: str) -> str:
+        request = urllib.request.Request(f"{url}api/status?token={TOKEN}")
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            found = answer.headers.get_all("Set-Cookie")
+        return "; ".join(cookie.partition(";")[0] for cookie in found)
+
+    def get(self, path: str, *, check: bool = True, **headers: str):
+        """Return status, headers and body; redirects are not followed."""
+        if not headers:
+            headers = {"Authorization": f"token {TOKEN}"}
+        request = urllib.request.Request(self.url + path, headers=headers)
+        try:
+            with OPENER.open(request, timeout=10) as answer:
+                return answer.status, answer.headers, answer.read()
+        except urllib.error.HTTPError as exc:
+            return exc.code, exc.headers, exc.read()
+        except OSError:
+            assert not check
+            return 0, {}, b""
+
+    def feed(self, subprotocols=(SUBPROTOCOL,), **headers: str):
+        """Return an open websocket, as the page of a signed-in browser has it."""
+        origin = self.url.partition("/user")[0]
+        given = {"Cookie": self.cookie, "Origin": origin, **headers}
+        return connect(
+            self.url.replace("http", "ws") + "api/feed", subprotocols=list(subprotocols) or None,
+            additional_headers={k: v for k, v in given.items() if v and k != "Origin"},
+            origin=given["Origin"] or None, open_timeout=10, compression=None,
+        )  # fmt: skip
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_, **__):
+        return None
+
+
+OPENER = urllib.request.build_opener(NoRedirect)
+
+
+def until(ask, what, timeout_s=20.0):
+    """Return the first true answer; fail when none comes in time."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        answer = ask()
+        if answer:
+            return answer
+        time.sleep(0.05)
+    pytest.fail(f"{what} did not come within {timeout_s:.0f} s")
+    return None
+
+
+def receive(socket, op):
+    """Return the next message called `op`."""
+    while True:
+        message = json.loads(socket.recv(timeout=15))
+        if message["op"] == op:
+            return message
+
+
+def subscription(key="NSE:RELIANCE", room="4.1!2885"):
+    instrument = {"key": key, "room": room, "anchor_s": 33300}
+    return json.dumps(
+        {"op": "subscribe", "id": 7, "instruments": [instrument], "delivery": "latest", "bars": ["1m"]}
+    )
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    home = tmp_path_factory.mktemp("jupyter")
+    before = os.environ.get("BREEZE_LAB_HOME")
+    os.environ["BREEZE_LAB_HOME"] = str(home / "lab")
+    running = Server(home)
+    yield running
+    running.process.terminate()
+    running.process.wait(20)
+    relay = processes.running(settings.folders().runtime, "relay")
+    if relay is not None:
+        os.kill(relay["pid"], signal.SIGTERM)
+    if before is None:
+        del os.environ["BREEZE_LAB_HOME"]
+    else:
+        os.environ["BREEZE_LAB_HOME"] = before
+
+
+def relay_pid():
+    record = processes.running(settings.folders().runtime, "relay")
+    return record and record["pid"]
+
+
+def test_status_starts_no_relay(server):
+    """Asking for the state of things changes nothing."""
+    status, headers, body = server.get("api/status")
+    assert status == 200
+    assert headers["Content-Type"].startswith("application/json")
+    assert json.loads(body) == {"relay": {"running": False}, "upstream": None, "browsers": 0}
+    assert relay_pid() is None
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_stranger_gets_no_file_and_no_status(server, route):
+    """Without a sign-in every route refuses or sends to the sign-in page."""
+    status, headers, body = server.get(route, Accept="*/*")
+    assert status in (302, 403)
+    if status == 302:
+        assert "/login" in headers["Location"]
+    assert b"Bokeh" not in body
+    assert b"relay" not in body
+
+
+def test_a_stranger_gets_no_feed(server):
+    """Without a sign-in there is no websocket, and no relay is started for it."""
+    with pytest.raises(InvalidStatus) as refused:
+        server.feed(Cookie="")
+    assert refused.value.response.status_code == 403
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_user_without_the_right_to_read_is_refused(server, route):
+    """Every route asks the authorizer, not only whether somebody is signed in."""
+    refused = {"Authorization": f"token {TOKEN}", "X-Refuse": "read breeze-lab"}
+    assert server.get(route, **refused)[0] == 403
+
+
+def test_a_user_without_the_right_to_execute_gets_no_feed(server):
+    """The feed asks the authorizer for the right to execute."""
+    with pytest.raises(InvalidStatus) as refused:
+        server.feed(**{"X-Refuse": "execute breeze-lab"})
+    assert refused.value.response.status_code == 403
+
+
+def test_a_page_of_another_origin_gets_no_feed(server):
+    """A foreign page cannot use the cookie of a signed-in user."""
+    with pytest.raises(InvalidStatus) as refused:
+        server.feed(Origin="http://elsewhere.example")
+    assert refused.value.response.status_code == 403
+
+
+def test_bokeh_comes_in_the_installed_version(server):
+    """BokehJS is served whole; only an address with its version may be kept for long."""
+    from importlib.metadata import version
+
+    status, headers, body = server.get(f"static/bokeh.min.js?v={version('bokeh')}")
+    assert (status, headers["X-Bokeh-Version"]) == (200, version("bokeh"))
+    assert version("bokeh").encode() in body
+    assert "immutable" in headers["Cache-Control"]
+    assert "immutable" not in (server.get("static/bokeh.min.js")[1]["Cache-Control"] or "")
+
+
+@pytest.mark.parametrize("name", ["bokeh.js", "..%2f..%2fbokeh.min.js", "%2fetc%2fpasswd"])
+def test_no_other_file_is_served(server, name):
+    """The static route knows one name and no path."""
+    assert server.get(f"static/{name}")[0] == 404
+
+
+def test_a_browser_subscribes_through_the_server(server):
+    """The first browser starts the relay; its frames arrive as the door sends them."""
+    with server.feed() as socket:
+        assert receive(socket, "welcome")["protocol"] == 1
+        socket.send(subscription())
+        snapshot = receive(socket, "snapshot")
+        assert snapshot["id"] == 7
+        status = json.loads(server.get("api/status")[2])
+    assert status["browsers"] == 1
+    assert status["relay"]["pid"] == relay_pid()
+    assert status["upstream"]["state"] == "offline"
+
+
+@pytest.mark.parametrize("op", ["login", "shutdown", "anything", None])
+def test_a_browser_may_not_log_in_or_shut_down(server, op):
+    """What is not on the list is answered with a refusal and never reaches the relay."""
+    with server.feed() as socket:
+        receive(socket, "welcome")
+        before = relay_pid()
+        socket.send(json.dumps({"op": op, "id": 3}))
+        refusal = receive(socket, "error")
+        assert (refusal["id"], refusal["error"]) == (3, "NotAllowed")
+        socket.send(json.dumps({"op": "status", "id": 4}))
+        assert receive(socket, "status")["id"] == 4
+    assert relay_pid() == before
+
+
+@pytest.mark.parametrize("text", ["not json", "[]", '"hello"', "x" * 70_000])
+def test_nonsense_closes_the_socket(server, text):
+    """A browser that does not speak the protocol, or says too much, is disconnected."""
+    with server.feed() as socket:
+        socket.send(text)
+        with pytest.raises(ConnectionClosed) as closed:
+            receive(socket, "never")
+    assert closed.value.rcvd is None or closed.value.rcvd.code in (1008, 1009)
+
+
+def test_a_client_without_the_subprotocol_is_sent_away(server):
+    """The version of the protocol is agreed upon before anything else."""
+    with server.feed(subprotocols=()) as socket, pytest.raises(ConnectionClosed) as closed:
+        receive(socket, "never")
+    assert closed.value.rcvd.code == 1008
+
+
+def test_a_killed_relay_comes_back_for_a_connected_browser(server):
+    """The browser is told to come again, and finds a new relay."""
+    with server.feed() as socket:
+        receive(socket, "welcome")
+        before = relay_pid()
+        os.kill(before, signal.SIGKILL)
+        with pytest.raises(ConnectionClosed) as closed:
+            receive(socket, "never")
+        assert closed.value.rcvd.code == 1012
+    # Nobody asked for it since: the server itself started it.
+    after = until(relay_pid, "a new relay")
+    assert after != before
+    with server.feed() as socket:
+        assert receive(socket, "welcome")["pid"] == after
+
+
+class Flood:
+    """A door in the relay's place that sends as fast as it is read."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self._stop = threading.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+
+    async def _flood(self, connection) -> None:
+        frame = json.dumps({"op": "batch", "ticks": ["x" * 1000] * 64})
+        with contextlib.suppress(ConnectionClosed):
+            while not self._stop.is_set():
+                await connection.send(frame)
+                self.sent += len(frame)
+
+    async def _serve(self) -> None:
+        folders = settings.folders()
+        path = folders.socket("relay")
+        path.unlink(missing_ok=True)
+        with processes.claim(folders.runtime, "relay"):
+            async with unix_serve(
+                self._flood, str(path), subprotocols=[SUBPROTOCOL], compression=None
+            ):
+                processes.publish(folders.runtime, "relay", {})
+                self._ready.set()
+                await asyncio.to_thread(self._stop.wait)
+            path.unlink(missing_ok=True)
+
+    def __enter__(self):
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+
+def test_a_slow_browser_holds_the_relay_back(server):
+    """A browser that does not read fills a few buffers and then stops the sender, not our memory."""
+    pid = relay_pid()
+    if pid is not None:
+        os.kill(pid, signal.SIGTERM)
+        until(lambda: relay_pid() is None, "the end of the relay")
+    with Flood() as flood, server.feed() as socket:
+
+        def stands_still():
+            before = flood.sent
+            time.sleep(0.5)
+            return before and flood.sent == before
+
+        until(stands_still, "back-pressure")
+        held = flood.sent
+        assert held < 32 * 1024 * 1024
+        for _ in range(50):
+            socket.recv(timeout=5)
+        until(lambda: flood.sent > held, "the flood to go on")
