@@ -112,7 +112,14 @@ class StreamServer:
         self._do(self._start(self.port))
 
     def close(self) -> None:
-        self._do(self._runner.cleanup())
+        async def end() -> None:
+            await self._runner.cleanup()
+            rest = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in rest:
+                task.cancel()
+            await asyncio.gather(*rest, return_exceptions=True)
+
+        self._do(end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
 
@@ -132,7 +139,7 @@ class StreamServer:
         self.auths.append(auth)
         self.agents.append(environ.get("HTTP_USER_AGENT", ""))
         if self.refuse:
-            raise ConnectionRefusedError("session expired")
+            raise socketio.exceptions.ConnectionRefusedError("session expired")
         self.alive.add(sid)
         self.most = max(self.most, len(self.alive))
 
