@@ -109,7 +109,7 @@ class Server:
         return connect(
             self.url.replace("http", "ws") + "api/feed", subprotocols=list(subprotocols) or None,
             additional_headers={k: v for k, v in given.items() if v and k != "Origin"},
-            origin=given["Origin"] or None, open_timeout=10, compression=None,
+            origin=given["Origin"] or None, open_timeout=10, close_timeout=1, compression=None,
         )  # fmt: skip
 
 
@@ -318,7 +318,7 @@ class Flood:
         path.unlink(missing_ok=True)
         with processes.claim(folders.runtime, "relay"):
             async with unix_serve(
-                self._flood, str(path), subprotocols=[SUBPROTOCOL], compression=None
+                self._flood, str(path), subprotocols=[SUBPROTOCOL], compression=None, close_timeout=1
             ):
                 processes.publish(folders.runtime, "relay", {})
                 self._ready.set()

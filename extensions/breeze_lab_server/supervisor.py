@@ -92,6 +92,7 @@ class Supervisor:
             # Frames wait at the relay, which merges them, and not here.
             max_queue=4,
             open_timeout=5,
+            close_timeout=1,
         )
 
     async def restart(self) -> None:
