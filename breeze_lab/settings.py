@@ -48,9 +48,12 @@ class Endpoints:
         """
         try:
             named = {"name": name, **data} if name else data
-            return cls(**{field: named[field] for field in cls.__dataclass_fields__})
+            addresses = {field: str(named[field]) for field in cls.__dataclass_fields__}
         except KeyError as exc:
             raise SettingsError(f"The endpoints lack {exc}.") from exc
+        # A login address may arrive with the app key in it; the key is not an address.
+        addresses["login_url"] = addresses["login_url"].partition("?")[0]
+        return cls(**addresses)
 
     def to_dict(self) -> dict[str, str]:
         """Return the addresses as a plain mapping."""

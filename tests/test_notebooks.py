@@ -29,7 +29,7 @@ def test_notebooks_are_stored_without_outputs(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_run_top_to_bottom(path, tmp_path):
-    """nbval runs every cell in a fresh kernel and a fresh home."""
+    """Every cell runs under nbval, in a fresh kernel and a fresh home."""
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     try:
         done = subprocess.run(
