@@ -1,0 +1,293 @@
+"""The market now: its clock, its listing and the state of each contract it trades.
+
+A `Live` contract walks through its trades in order and knows what a quote of
+it says after each: the day so far, the best prices, the book. It is stepped
+by whoever serves its rooms, once, however many listen.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from breeze_lab import clock
+from breeze_lab.practice import contracts, derivatives
+from breeze_lab.practice.days import day_of, midnight, number_at
+from breeze_lab.practice.history import visible_minutes
+from breeze_lab.practice.noise import bits
+from breeze_lab.practice.prices import Prices
+from breeze_lab.practice.universe import RUPEE, Contract
+
+if TYPE_CHECKING:
+    from breeze_lab.practice.contracts import Listing
+
+__all__ = ["Book", "Live", "Market", "MarketClock", "Quote", "rupees"]
+
+#: How far back the last trade of a quiet contract is looked for, in market days.
+_LOOK_BACK: Final = 5
+
+
+class MarketClock:
+    """Market time: the machine's, sped up from the moment of construction.
+
+    Parameters
+    ----------
+    speed
+        Market seconds per second.
+    """
+
+    def __init__(self, speed: float = 1.0) -> None:
+        """Start at the real time."""
+        self.speed = speed
+        self._began = time.time()
+
+    def now_ms(self) -> int:
+        """Return the market time in Unix milliseconds."""
+        real = time.time()
+        return int((self._began + (real - self._began) * self.speed) * 1000)
+
+    def now(self) -> datetime:
+        """Return the market time, aware, Asia/Kolkata."""
+        return clock.from_epoch(self.now_ms() / 1000)
+
+    def wait_s(self, until_ms: int) -> float:
+        """Return the real seconds until market time `until_ms`; not negative."""
+        return max((until_ms - self.now_ms()) / 1000 / self.speed, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """The best five prices of both sides, best first: (ticks, quantity, orders)."""
+
+    bids: tuple[tuple[int, int, int], ...]
+    asks: tuple[tuple[int, int, int], ...]
+    total_bid: int
+    total_ask: int
+
+
+@dataclass(slots=True)
+class Quote:
+    """What a quote says, in ticks and reported quantities; all zero before a first trade."""
+
+    number: int = 0
+    time_ms: int = 0
+    open: int = 0
+    high: int = 0
+    low: int = 0
+    last: int = 0
+    last_quantity: int = 0
+    volume: int = 0
+    value: int = 0
+    previous_close: int = 0
+    lower: int = 0
+    upper: int = 0
+    interest: int = 0
+    interest_change: int = 0
+
+
+class Live:
+    """One contract as it trades.
+
+    Parameters
+    ----------
+    prices, contract
+        Where its trades come from.
+    now_ms
+        The market time to stand at first.
+
+    Attributes
+    ----------
+    quote
+        The state after the newest trade.
+    """
+
+    def __init__(self, prices: Prices, contract: Contract, now_ms: int) -> None:
+        """Stand where the market stands at `now_ms`."""
+        self.prices = prices
+        self.contract = contract
+        self.quote = Quote()
+        self._queue: deque[tuple[int, int, int]] = deque()
+        self._prepared: tuple[int, int, deque[tuple[int, int, int]]] | None = None
+        self._number, self._minute = self._last_traded(now_ms)
+        if self._minute >= 0:
+            self._enter(self._number, self._minute, self._trades(self._number, self._minute))
+        while self._queue and self._queue[0][0] <= now_ms:
+            self.step()
+
+    @property
+    def next_ms(self) -> int | None:
+        """When the next prepared trade happens; None when the minute has no more."""
+        return self._queue[0][0] if self._queue else None
+
+    def step(self) -> None:
+        """Let the next trade happen."""
+        time_ms, price, units = self._queue.popleft()
+        quote, unit = self.quote, self.contract.unit
+        if not quote.volume:
+            quote.open = quote.high = quote.low = price
+        quote.time_ms = time_ms
+        quote.last = price
+        quote.high = max(quote.high, price)
+        quote.low = min(quote.low, price)
+        quote.last_quantity = units * unit
+        quote.volume += units * unit
+        quote.value += price * units * unit
+
+    def prepare(self) -> int | None:
+        """Compute the next traded minute ahead; return when it starts, or None when there is none.
+
+        `advance` then enters it. Doing this early keeps a thousand contracts
+        from being computed in the same instant.
+        """
+        if self._prepared is None:
+            found = self._next_minute()
+            if found is None:
+                return None
+            self._prepared = (*found, self._trades(*found))
+        return self._minute_ms(*self._prepared[:2])
+
+    def advance(self) -> None:
+        """Enter the prepared minute."""
+        if self._prepared is not None:
+            prepared, self._prepared = self._prepared, None
+            self._enter(*prepared)
+
+    def _minute_ms(self, number: int, minute: int) -> int:
+        first, _ = self.prices.hours(self.contract, number) or (0, 0)
+        return (midnight(number) + (first + minute) * 60) * 1000
+
+    def _last_traded(self, now_ms: int) -> tuple[int, int]:
+        """Return (day, minute) of the newest trade, or (today, -1) when there is none."""
+        today = number_at(now_ms / 1000)
+        number: int | None = today
+        for _ in range(_LOOK_BACK):
+            if number is None:
+                break
+            if self.prices.is_open_day(self.contract, number):
+                minutes = visible_minutes(self.prices, self.contract, number, now_ms)
+                if len(minutes):
+                    return number, (int(minutes.start[-1]) * 1000 - self._minute_ms(number, 0)) // 60_000
+            number = self.prices.previous_open_day(self.contract, number)
+        return today, -1
+
+    def _next_minute(self) -> tuple[int, int] | None:
+        minute = self._minute + 1
+        for number in range(self._number, self._number + 8):
+            bars = self.prices.minutes(self.contract, number)
+            if bars is not None:
+                later = np.flatnonzero(bars.volume[minute:])
+                if len(later):
+                    return number, minute + int(later[0])
+            minute = 0
+        return None
+
+    def _trades(self, number: int, minute: int) -> deque[tuple[int, int, int]]:
+        trades = self.prices.trades(self.contract, number, minute)
+        opened = self._minute_ms(number, minute)
+        columns = (trades.time_ms.tolist(), trades.price.tolist(), trades.volume.tolist())
+        return deque((opened + t, p, v) for t, p, v in zip(*columns, strict=True))
+
+    def _enter(self, number: int, minute: int, queue: deque[tuple[int, int, int]]) -> None:
+        """Set the day so far from the finished minutes.
+
+        Their value is taken at each minute's typical price: a quote's average
+        must not depend on when somebody began to listen.
+        """
+        contract, quote = self.contract, self.quote
+        if quote.number != number:
+            self._enter_day(number)
+        bars = self.prices.minutes(contract, number)
+        if bars is None:
+            return
+        past = np.flatnonzero(bars.volume[:minute])
+        volume = bars.volume[past]
+        if len(past):
+            quote.open = int(bars.open[past[0]])
+            quote.high, quote.low = int(bars.high[past].max()), int(bars.low[past].min())
+        quote.volume = int(volume.sum()) * contract.unit
+        typical = (bars.open[past] + bars.high[past] + bars.low[past] + bars.close[past]) * volume
+        quote.value = int(typical.sum()) // 4 * contract.unit
+        if contract.expiry is not None:
+            interest = derivatives.open_interest(self.prices, contract, number)
+            quote.interest = int(interest[minute]) * contract.unit
+            quote.interest_change = quote.interest - int(interest[0]) * contract.unit
+        self._number, self._minute, self._queue = number, minute, queue
+
+    def _enter_day(self, number: int) -> None:
+        quote = self.quote
+        quote.number = number
+        quote.volume = quote.value = 0
+        quote.lower, quote.upper = self.prices.circuit(self.contract, number)
+        previous = self.prices.previous_close(self.contract, number)
+        quote.previous_close = quote.lower + 1 if previous is None else previous
+
+    def book(self) -> Book:
+        """Return the book after the newest trade."""
+        quote, unit = self.quote, self.contract.unit
+        key = self.prices.key("book", self.contract.key)
+        words = bits(key, quote.time_ms * 16 + np.arange(6)).tolist()
+        # The last trade was either a buy at the ask or a sale at the bid.
+        ask = quote.last + (words[5] & 1)
+        scale = max(quote.last_quantity // unit, 5) * 8
+        bids, asks = [], []
+        for level in range(5):
+            word = words[level]
+            bid_price, ask_price = ask - 1 - level, ask + level
+            if bid_price >= quote.lower:
+                bids.append((bid_price, (1 + (word & 0xFFFF) % scale) * unit, 1 + (word >> 48) % 9))
+            if ask_price <= quote.upper:
+                size = 1 + ((word >> 16) & 0xFFFF) % scale
+                asks.append((ask_price, size * unit, 1 + (word >> 52) % 9))
+        total = max(quote.volume // unit // 3, 50)
+        return Book(
+            tuple(bids),
+            tuple(asks),
+            (total + (words[5] >> 8) % total) * unit,
+            (total + (words[5] >> 24) % total) * unit,
+        )
+
+
+class Market:
+    """Everything that trades, its clock and today's listing.
+
+    Parameters
+    ----------
+    seed, open_since
+        See `Prices`.
+    market_clock
+        Market time.
+    """
+
+    def __init__(self, seed: int, open_since: date | None, market_clock: MarketClock) -> None:
+        """Start with nothing computed."""
+        self.prices = Prices(seed, open_since)
+        self.clock = market_clock
+
+    @property
+    def today(self) -> date:
+        """The market date."""
+        return day_of(number_at(self.clock.now_ms() / 1000))
+
+    @property
+    def listing(self) -> Listing:
+        """What is listed today."""
+        return contracts.listing(self.prices, self.today)
+
+    def room(self, market: str, token: str) -> Contract | None:
+        """Return the contract of a room's market number and token, or None."""
+        return self.listing.by_room.get((market, token))
+
+    def live(self, contract: Contract) -> Live:
+        """Return a contract standing at the market's time."""
+        return Live(self.prices, contract, self.clock.now_ms())
+
+
+def rupees(ticks: float, contract: Contract) -> float | int:
+    """Return a price in rupees as the wire writes it: whole when it is whole."""
+    value = round(ticks * contract.tick / RUPEE, 4)
+    return int(value) if value == int(value) else value

@@ -1,0 +1,307 @@
+"""What everything costs and when: day bars, minutes, seconds and trades.
+
+Pure functions of (seed, open_since, contract, time), nothing is stored. A
+calendar-day walk gives every date a day bar; `split` turns a day into minutes,
+a minute into seconds, a second into trades. Futures and options follow their
+underlying minute by minute (`breeze_lab.practice.derivatives`); a stock on BSE
+follows its NSE listing day by day. Prices are whole ticks here.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+import numpy as np
+
+from breeze_lab import clock
+from breeze_lab.practice import derivatives
+from breeze_lab.practice.days import DAYS, day_number, day_of
+from breeze_lab.practice.noise import Floats, Ints, bits, key_of, normal, uniform
+from breeze_lab.practice.split import Bars, share, split
+from breeze_lab.practice.universe import RUPEE, Contract
+
+__all__ = ["Prices", "Trades"]
+
+#: The date on which every price is its reference price.
+_ANCHOR_DAY: Final = date(2026, 7, 30)
+
+#: Daily volatility by tier, before the circuit limit tempers it.
+_VOLATILITY: Final = {"A": 0.013, "B": 0.014, "C": 0.014, "I": 0.008, "M": 0.011, "X": 0.0025}
+#: How much of a day's move is the whole market's.
+_BETA: Final = {"A": 0.6, "B": 0.5, "C": 0.3, "I": 0.9, "M": 0.0, "X": 0.0}
+#: Rupees traded in a day.
+_TURNOVER: Final = {"A": 1.2e10, "B": 2.5e9, "C": 1.5e8, "M": 1e9, "X": 1e9}
+#: A day without true market hours moves little, so that it fits in the gap it otherwise is.
+_QUIET: Final = 0.2
+#: No innovation goes further than this many deviations, so circuit limits hold by construction.
+_BOUND: Final = 3.4
+
+
+@functools.cache
+def _true_days() -> tuple[Ints, Floats]:
+    """Return trading-day flags and the weight of each calendar day's innovation."""
+    flags = np.array([clock.is_trading_day(day_of(n)) for n in range(DAYS)])
+    return flags.astype(np.int64), np.where(flags, 1.0, _QUIET)
+
+
+@dataclass(frozen=True, slots=True)
+class Trades:
+    """The trades of one minute in order.
+
+    Parameters
+    ----------
+    time_ms
+        Milliseconds after the minute's start.
+    price
+        Ticks.
+    volume
+        Units.
+    """
+
+    time_ms: Ints
+    price: Ints
+    volume: Ints
+
+
+class Prices:
+    """The price of everything at any time.
+
+    Parameters
+    ----------
+    seed
+        Another seed, another market.
+    open_since
+        From this date on every calendar day is one market day of 24 hours;
+        None keeps true hours for ever.
+    """
+
+    def __init__(self, seed: int, open_since: date | None) -> None:
+        """Prepare caches; nothing is computed yet."""
+        self.seed = seed
+        self.open_since = open_since
+        self._walk = functools.lru_cache(maxsize=2048)(self._make_walk)
+        self.minutes = functools.lru_cache(maxsize=1024)(self._make_minutes)
+        self.minute_seconds = functools.lru_cache(maxsize=4096)(self._make_minute_seconds)
+        self.key = functools.lru_cache(maxsize=4096)(lambda *parts: key_of(seed, *parts))
+
+    # -- when ---------------------------------------------------------------
+
+    def hours(self, contract: Contract, number: int) -> tuple[int, int] | None:
+        """Return (first minute of the day, count of minutes), or None when closed."""
+        day = day_of(number)
+        if self.open_since is not None and day >= self.open_since:
+            return 0, 1440
+        found = clock.market_hours(contract.segment, day)
+        if found is None:
+            return None
+        first = found.open.hour * 60 + found.open.minute
+        return first, found.close.hour * 60 + found.close.minute - first
+
+    def is_open_day(self, contract: Contract, number: int) -> bool:
+        """Whether the contract trades on day `number`: it lives and the market opens."""
+        if not 0 < number < DAYS:
+            return False
+        if contract.expiry is not None:
+            expiry = day_number(contract.expiry)
+            if not expiry - derivatives.life_days(contract) <= number <= expiry:
+                return False
+        return self.hours(contract, number) is not None
+
+    def previous_open_day(self, contract: Contract, number: int) -> int | None:
+        """Return the last market day of the contract strictly before `number`."""
+        for earlier in range(number - 1, max(number - 15, 0), -1):
+            if self.is_open_day(contract, earlier):
+                return earlier
+        return None
+
+    # -- days ---------------------------------------------------------------
+
+    def _volatility(self, contract: Contract) -> float:
+        return min(_VOLATILITY[contract.tier], contract.band / 8)
+
+    def _make_walk(self, contract: Contract) -> Floats:
+        """Return the unrounded close of every calendar day, in rupees."""
+        days = np.arange(DAYS)
+        own = normal(bits(self.key("close", contract.key), days))
+        market = normal(bits(self.key("market"), days))
+        beta = _BETA[contract.tier]
+        steps = np.clip(beta * market + (1 - beta * beta) ** 0.5 * own, -_BOUND, _BOUND)
+        drift = 0.0003 if contract.kind == "stock" or contract.kind == "index" else 0.0
+        path = np.cumsum((steps * self._volatility(contract) + drift) * _true_days()[1])
+        path -= path[day_number(_ANCHOR_DAY)]
+        closes: Floats = contract.base * np.exp(path)
+        return closes
+
+    def day_closes(self, contract: Contract, numbers: Ints) -> Ints:
+        """Return the close of calendar days in ticks, whether the market opened or not."""
+        source = contract.leader if contract.kind == "stock" and contract.leader else contract
+        ticks = np.maximum(np.rint(self._walk(source)[numbers] * (RUPEE / source.tick)), 20)
+        closes = ticks.astype(np.int64)
+        return closes if source is contract else _retick(closes, source.tick, contract.tick)
+
+    def days(self, contract: Contract, numbers: Ints) -> Bars:
+        """Return the day bars of a stock, an index or a spot on calendar days."""
+        if contract.kind == "stock" and contract.leader is not None:
+            lead = self.days(contract.leader, numbers)
+            change = (contract.leader.tick, contract.tick)
+            o, h, lo, c = (_retick(x, *change) for x in (lead.open, lead.high, lead.low, lead.close))
+        else:
+            o, h, lo, c = self._spot_days(contract, numbers)
+        return Bars(o, h, lo, c, self._day_volume(contract, numbers, c))
+
+    def _spot_days(self, contract: Contract, numbers: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+        before, close = self.day_closes(contract, numbers - 1), self.day_closes(contract, numbers)
+        busy = _true_days()[1][numbers]
+        volatility = self._volatility(contract)
+        gap = np.clip(normal(bits(self.key("gap", contract.key), numbers)), -_BOUND, _BOUND)
+        o = before + np.rint(before * (gap * busy * volatility * 0.25)).astype(np.int64)
+        word = bits(self.key("range", contract.key), numbers)
+        reach = o * volatility
+        above = np.rint(reach * (0.15 + 0.85 * uniform(word))).astype(np.int64)
+        below = np.rint(reach * (0.15 + 0.85 * uniform(word << np.uint64(32)))).astype(np.int64)
+        low = np.maximum(np.minimum(o, close) - below, 1)
+        return o, np.maximum(o, close) + above, low, close
+
+    def _day_volume(self, contract: Contract, numbers: Ints, close: Ints) -> Ints:
+        if contract.kind == "index":
+            # Two units a second, so that an index ticks every second; nobody is told.
+            counts = [(self.hours(contract, int(n)) or (0, 375))[1] for n in numbers]
+            return np.array(counts, np.int64) * 120
+        word = bits(self.key("volume", contract.key), numbers)
+        size = 0.35 + 1.3 * uniform(bits(self.key("size", contract.key), np.zeros(1, np.int64)))
+        turnover = _TURNOVER[contract.tier] * (0.12 if contract.exchange == "BSE" else 1.0)
+        rupees = close * (contract.tick / RUPEE)
+        shares = turnover / rupees * size * (0.5 + uniform(word) + uniform(word << np.uint64(32)))
+        return np.maximum(shares.astype(np.int64), 60)
+
+    def circuit(self, contract: Contract, number: int) -> tuple[int, int]:
+        """Return the lower and upper circuit limit of a day in ticks."""
+        if contract.expiry is not None:
+            return derivatives.circuit(self, contract, number)
+        previous = self.previous_open_day(contract, number) or number - 1
+        close = int(self.day_closes(contract, np.array([previous]))[0])
+        # The unrounded band would be broken by half a tick of a cheap stock.
+        move = max(int(close * contract.band), 2)
+        return max(close - move, 1), close + move
+
+    def previous_close(self, contract: Contract, number: int) -> int | None:
+        """Return the last visible close before day `number`, in ticks."""
+        previous = self.previous_open_day(contract, number)
+        if previous is None:
+            return None
+        if contract.expiry is None:
+            return int(self.day_closes(contract, np.array([previous]))[0])
+        bars = self.minutes(contract, previous)
+        traded = np.flatnonzero(bars.volume) if bars is not None else np.empty(0, np.int64)
+        if bars is None or not len(traded):
+            return None
+        return int(bars.close[traded[-1]])
+
+    # -- minutes, seconds, trades -------------------------------------------
+
+    def _make_minutes(self, contract: Contract, number: int) -> Bars | None:
+        """Return the minute bars of one day, one per minute of its hours, or None when closed."""
+        if not self.is_open_day(contract, number):
+            return None
+        if contract.expiry is not None:
+            return derivatives.minutes(self, contract, number)
+        first, count = self.hours(contract, number) or (0, 0)
+        day = self.days(contract, np.array([number]))
+        counter = (number * 2048 + first + np.arange(count))[None, :]
+        own = bits(self.key("minute", contract.key), counter)
+        volume = share(day.volume, self.minute_weights(contract, number, own))
+        bars = split(day, volume, self._path_noise("minute-path", contract, counter), 1, own)
+        return bars.take(0)
+
+    def minute_weights(self, contract: Contract, number: int, own: object) -> Ints:
+        """Return how the volume of a day lies over its minutes: busy at open and close."""
+        word = np.asarray(own, np.uint64)
+        if contract.kind == "index":
+            return np.ones(word.shape, np.int64)
+        _, count = self.hours(contract, number) or (0, word.shape[-1])
+        x = (np.arange(count) + 0.5) / count * 2 - 1
+        profile = 1.0 if count == 1440 else 0.55 + 1.5 * x * x
+        noise = uniform(word << np.uint64(32))
+        return (1000 * profile * (0.35 + noise + noise * noise)).astype(np.int64) + 1
+
+    def _path_noise(self, level: str, contract: Contract, counter: Ints) -> np.ndarray:  # type: ignore[type-arg]
+        source = contract
+        while source.leader is not None:
+            source = source.leader
+        return bits(self.key(level, source.key), counter)
+
+    def seconds(self, contract: Contract, number: int, minutes: Ints) -> Bars:
+        """Return the second bars, shape (len(minutes), 60), of some traded minutes of a day.
+
+        Parameters
+        ----------
+        minutes
+            Indices into `minutes(contract, number)`, each with a volume.
+        """
+        bars = self.minutes(contract, number)
+        hours = self.hours(contract, number)
+        if bars is None or hours is None:
+            empty = np.empty((0, 60), np.int64)
+            return Bars(empty, empty, empty, empty, empty)
+        parent = bars.take(minutes)
+        minute = (number * 1440 + hours[0] + minutes)[:, None]
+        counter = minute * 64 + np.arange(60)
+        own = bits(self.key("second", contract.key), counter)
+        if contract.kind == "index":
+            weights = np.ones(own.shape, np.int64)
+        else:
+            weights = (2000 * uniform(own << np.uint64(32)) ** 2).astype(np.int64) + 1
+        sign = -1 if contract.right == "PE" else 1
+        path = self._path_noise("second-path", contract, counter)
+        return split(parent, share(parent.volume, weights), path, sign, own)
+
+    def _make_minute_seconds(self, contract: Contract, number: int, minute: int) -> Bars:
+        return self.seconds(contract, number, np.array([minute])).take(0)
+
+    def trades(self, contract: Contract, number: int, minute: int) -> Trades:
+        """Return the trades of one minute; at most four in a second."""
+        bars = self.minutes(contract, number)
+        if bars is None or not bars.volume[minute]:
+            empty = np.empty(0, np.int64)
+            return Trades(empty, empty, empty)
+        seconds = self.minute_seconds(contract, number, minute)
+        word = bits(self.key("trade", contract.key), (number * 1440 + minute) * 64 + np.arange(60))
+        times: list[int] = []
+        prices: list[int] = []
+        volumes: list[int] = []
+        columns = (seconds.open, seconds.high, seconds.low, seconds.close, seconds.volume)
+        rows = zip(*(x.tolist() for x in columns), word.tolist(), strict=True)
+        for second, (o, h, lo, c, volume, noise) in enumerate(rows):
+            if not volume:
+                continue
+            way = _order(o, h, lo, c, noise)
+            count = len(way)
+            left = volume
+            for place, price in enumerate(way):
+                part = left - (count - 1 - place)  # every later trade still needs a unit
+                if place < count - 1:
+                    part = 1 + (part - 1) * ((noise >> (8 + 8 * place)) & 0xFF) // 384
+                left -= part
+                jitter = (noise >> (32 + 8 * place)) & 0xFF
+                times.append(second * 1000 + (place * 1000 + jitter * 3) // count)
+                prices.append(price)
+                volumes.append(part)
+        return Trades(np.array(times), np.array(prices), np.array(volumes))
+
+
+def _order(o: int, h: int, lo: int, c: int, noise: int) -> list[int]:
+    """Return the prices of a second's trades: open, the extremes beyond both ends, close."""
+    way = [o]
+    between = [x for x, needed in ((h, h > max(o, c)), (lo, lo < min(o, c))) if needed]
+    way += between if noise & 1 else between[::-1]
+    if c != way[-1]:
+        way.append(c)
+    return way
+
+
+def _retick(ticks: Ints, old: int, new: int) -> Ints:
+    """Return prices in another tick size, rounded half up; the order of prices stays."""
+    return np.maximum((ticks * old * 2 + new) // (2 * new), 1)

@@ -1,0 +1,212 @@
+"""The REST side: login page, versions 1 and 2, the security master, the status page.
+
+Every answer is JSON in the broker's envelope, on unknown paths too, except
+the login page and the zip. Bodies are read raw, because the checksum covers
+the exact bytes and the broker carries JSON in the body of GET and DELETE.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import json
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode, urlsplit
+
+from aiohttp import web
+
+from breeze_lab.practice import rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from breeze_lab.practice.account import Account
+    from breeze_lab.practice.market import Market
+
+__all__ = ["Rest"]
+
+#: What the broker answers to any signed request it does not believe.
+_NOT_SIGNED: Final = {"Status": 5, "Error": "Authentication Fail :: Invalid Checksum."}
+_V1_LATER: Final = (
+    "dematholdings", "funds", "margin", "order", "portfolioholdings", "portfoliopositions",
+    "optionchain", "squareoff", "trades", "preview_order", "fnolmtpriceandqtycal",
+    "margincalculator", "gttorder",
+)  # fmt: skip
+_PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Practice market</title>
+<style>body{{font:16px system-ui;max-width:34em;margin:12vh auto;padding:0 1em}}
+button{{font:inherit;padding:.5em 1.5em}}</style>
+<h1>Practice market</h1>{body}</html>"""
+
+
+def _envelope(success: Any, status: int = 200, error: str | None = None) -> web.Response:
+    return web.json_response({"Success": success, "Status": status, "Error": error})
+
+
+class Rest:
+    """Handlers of the REST side.
+
+    Parameters
+    ----------
+    market, account
+        What is asked about, and by whom.
+    master
+        Returns the zip of a market date and its ETag; slow, so it is called in a thread.
+    """
+
+    def __init__(
+        self, market: Market, account: Account, master: Callable[[], tuple[bytes, str]]
+    ) -> None:
+        """Count from zero."""
+        self.market = market
+        self.account = account
+        self.master = master
+        self.calls = 0
+
+    def add_routes(self, app: web.Application) -> None:
+        """Register every path; what is not listed here answers an envelope too."""
+        router = app.router
+        router.add_get("/apiuser/login", self.login_page)
+        router.add_post("/apiuser/login", self.login_done)
+        router.add_get("/apiuser/landing", self.landing)
+        router.add_route("*", "/breezeapi/api/v1/{name}", self.version_1)
+        router.add_get("/api/v2/historicalcharts", self.version_2)
+        router.add_get("/MotherAppMaster/SecurityMaster.zip", self.security_master)
+        router.add_route("*", "/{rest:.*}", self.nothing_here)
+
+    # -- login --------------------------------------------------------------
+
+    async def login_page(self, request: web.Request) -> web.Response:
+        """Show one button that logs in to the practice account."""
+        if request.query.get("api_key") != self.account.app_key:
+            return _page("<p>Public Key does not exist.</p>")
+        target = html.escape(request.query.get("redirect", ""), quote=True)
+        return _page(
+            "<p>This is not ICICI Direct. Prices and money are invented; no password is asked.</p>"
+            f'<form method="post"><input type="hidden" name="redirect" value="{target}">'
+            "<button>Log in to the practice market</button></form>"
+        )
+
+    async def login_done(self, request: web.Request) -> web.Response:
+        """Send the browser to the redirect address with the api session."""
+        if request.query.get("api_key") != self.account.app_key:
+            return _page("<p>Public Key does not exist.</p>")
+        form = await request.post()
+        target = str(form.get("redirect") or "")
+        if urlsplit(target).scheme not in ("http", "https"):
+            target = "/apiuser/landing"
+        mark = "&" if "?" in target else "?"
+        where = target + mark + urlencode({"apisession": self.account.api_session})
+        return web.Response(status=302, headers={"Location": where})
+
+    async def landing(self, request: web.Request) -> web.Response:
+        """Show the api session, as the address bar would."""
+        session = html.escape(request.query.get("apisession", ""))
+        return _page(f'<p>API session: <code id="apisession">{session}</code></p>')
+
+    # -- version 1 ----------------------------------------------------------
+
+    async def version_1(self, request: web.Request) -> web.Response:
+        """Answer one version 1 call."""
+        self.calls += 1
+        body = await request.read()
+        name = request.match_info["name"].lower()
+        if name == "customerdetails":
+            return self._customer_details(request, body)
+        if not self.account.signed(request.headers, body):
+            return web.json_response(_NOT_SIGNED, status=401)
+        fields = _json(body)
+        if fields is None:
+            return _envelope(None, 500, "Request Object is Null")
+        try:
+            if request.method == "GET" and name == "historicalcharts":
+                return await asyncio.to_thread(self._history_v1, fields)
+            if request.method == "GET" and name == "quotes":
+                return await asyncio.to_thread(self._quotes, fields)
+        except rows.BadRequest as exc:
+            return _envelope(None, 500, str(exc))
+        if name in _V1_LATER:
+            return _envelope(None, 500, f"The practice market does not offer {name} yet.")
+        return _envelope(None, 404, f"No such endpoint: {name[:40]}")
+
+    def _customer_details(self, request: web.Request, body: bytes) -> web.Response:
+        if request.method != "GET":
+            return web.json_response(
+                {"Success": None, "Status": 405, "Error": "Method Not Allowed"}, status=405
+            )
+        fields = _json(body) or {}
+        if fields.get("AppKey") != self.account.app_key:
+            return _envelope(None, 5, "Public Key does not exist.")
+        if str(fields.get("SessionToken")) not in (
+            self.account.api_session,
+            self.account.session_key,
+        ):
+            return _envelope(None, 500, "Resource not available.")
+        return _envelope(self.account.details(self.market.clock.now()))
+
+    def _history_v1(self, fields: dict[str, Any]) -> web.Response:
+        interval = rows.V1_INTERVALS.get(str(fields.get("interval")))
+        exchange = str(fields.get("exchange_code") or "").upper()
+        if interval is None or exchange in ("BSE", "BFO"):
+            return _envelope(None, 500, "No Data Found")
+        contract = rows.contract_of(self.market, fields)
+        found = rows.candles_v1(self.market, contract, interval, fields) if contract else []
+        return _envelope(found) if found else _envelope(None, 500, "No Data Found")
+
+    def _quotes(self, fields: dict[str, Any]) -> web.Response:
+        contract = rows.contract_of(self.market, fields)
+        if contract is None:
+            return _envelope(None, 500, "No Data Found")
+        return _envelope(rows.quotes(self.market, contract))
+
+    # -- version 2, master, the rest ----------------------------------------
+
+    async def version_2(self, request: web.Request) -> web.Response:
+        """Answer version 2 candles: session and key in headers, fields in the query."""
+        self.calls += 1
+        if not self.account.knows(request.headers):
+            return web.json_response(
+                {"Error": "Invalid session or key.", "Status": 401, "Success": None}, status=401
+            )
+        fields = dict(request.query)
+        interval = rows.V2_INTERVALS.get(fields.get("interval", ""))
+        if interval is None:
+            return _envelope(None, 500, "Invalid interval")
+        try:
+            contract = rows.contract_of(self.market, fields)
+            if contract is None:
+                return _envelope([])
+            found = await asyncio.to_thread(
+                rows.candles_v2, self.market, contract, interval, fields
+            )
+        except rows.BadRequest as exc:
+            return _envelope(None, 500, str(exc))
+        return _envelope(found)
+
+    async def security_master(self, request: web.Request) -> web.Response:
+        """Serve the zip, or 304 when the caller has it."""
+        self.calls += 1
+        data, etag = await asyncio.to_thread(self.master)
+        headers = {"ETag": f'"{etag}"', "Content-Type": "application/x-zip-compressed"}
+        if f'"{etag}"' in request.headers.get("If-None-Match", ""):
+            return web.Response(status=304, headers=headers)
+        return web.Response(body=data, headers=headers)
+
+    async def nothing_here(self, request: web.Request) -> web.Response:
+        """Answer JSON where a web server would answer HTML."""
+        self.calls += 1
+        return web.json_response(
+            {"Success": None, "Status": 404, "Error": f"No such path: {request.path[:80]}"},
+            status=404,
+        )
+
+
+def _json(body: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _page(body: str) -> web.Response:
+    return web.Response(text=_PAGE.format(body=body), content_type="text/html")

@@ -1,0 +1,246 @@
+"""Rows of the REST answers: candles of both versions and quotes, every type as documented.
+
+Money is a number here and text there, as the broker has it. A request names a
+contract by fields; `contract_of` finds it.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from breeze_lab.bars import Interval
+from breeze_lab.practice.frames import clock_text, dated
+from breeze_lab.practice.history import series
+from breeze_lab.practice.market import rupees
+from breeze_lab.practice.universe import RUPEE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from breeze_lab.practice.history import Series
+    from breeze_lab.practice.market import Market
+    from breeze_lab.practice.universe import Contract
+
+__all__ = ["BadRequest", "candles_v1", "candles_v2", "contract_of", "quotes"]
+
+#: Intervals by wire spelling; v1 knows no seconds.
+V1_INTERVALS: Final = {
+    "minute": Interval.M1, "5minute": Interval.M5, "30minute": Interval.M30, "day": Interval.D1,
+}  # fmt: skip
+V2_INTERVALS: Final = {
+    "1second": Interval.S1, "1minute": Interval.M1, "5minute": Interval.M5,
+    "30minute": Interval.M30, "1day": Interval.D1,
+}  # fmt: skip
+_DERIVATIVES: Final = ("NFO", "BFO", "NDX", "MCX")
+_MONTHS: Final = {m: i for i, m in enumerate("JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split(), 1)}
+_IST_OFFSET: Final = 19_800
+
+
+class BadRequest(Exception):
+    """A field of the request cannot be read; the text is the answer's Error."""
+
+
+def moment(text: str) -> int:
+    """Return the Unix seconds of ISO text whose clock is IST whatever its zone says."""
+    found = re.match(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?))?", text)
+    if found is None:
+        raise BadRequest(f"Invalid date: {text[:40]}")
+    try:
+        wall = datetime.fromisoformat(f"{found[1]}T{found[2] or '00:00:00'}")
+    except ValueError as exc:
+        raise BadRequest(f"Invalid date: {text[:40]}") from exc
+    return int(wall.replace(tzinfo=UTC).timestamp()) - _IST_OFFSET
+
+
+def day(text: str) -> date | None:
+    """Return the date of an expiry in ISO or ``27-Feb-2025`` spelling; only the date counts."""
+    if not text:
+        return None
+    named = re.match(r"(\d\d?)-([A-Za-z]{3})-(\d{4})", text)
+    try:
+        if named:
+            return date(int(named[3]), _MONTHS[named[2].upper()], int(named[1]))
+        return date.fromisoformat(text[:10])
+    except (KeyError, ValueError) as exc:
+        raise BadRequest(f"Invalid expiry date: {text[:40]}") from exc
+
+
+def contract_of(market: Market, request: Mapping[str, Any]) -> Contract | None:
+    """Return the contract a request names, or None when there is no such contract.
+
+    Raises
+    ------
+    BadRequest
+        When a date or a number cannot be read.
+    """
+    exchange = str(request.get("exchange_code") or request.get("exch_code") or "").upper()
+    code = str(request.get("stock_code") or "").upper()
+    product = str(request.get("product_type") or "").lower()
+    if exchange not in _DERIVATIVES or product == "cash":
+        return market.listing.find(exchange, code)
+    expiry = day(str(request.get("expiry_date") or ""))
+    if expiry is None:
+        return None
+    right = {"call": "CE", "put": "PE", "ce": "CE", "pe": "PE"}.get(
+        str(request.get("right") or "").lower(), ""
+    )
+    if not product.startswith("option"):
+        return market.listing.find(exchange, code, expiry)
+    try:
+        strike = float(request.get("strike_price") or 0)
+    except ValueError as exc:
+        raise BadRequest("Invalid strike price") from exc
+    return market.listing.find(exchange, code, expiry, strike, right) if right else None
+
+
+def _bars(
+    market: Market, contract: Contract, interval: Interval, request: Mapping[str, Any]
+) -> Series:
+    start, end = moment(str(request.get("from_date"))), moment(str(request.get("to_date")))
+    return series(market.prices, contract, interval, start, end, market.clock.now_ms())
+
+
+def _columns(contract: Contract, found: Series) -> tuple[list[float], ...]:
+    bars = found.bars
+    return tuple(
+        np.round(x * (contract.tick / RUPEE), 4).tolist()
+        for x in (bars.open, bars.high, bars.low, bars.close)
+    )
+
+
+def _volumes(contract: Contract, found: Series) -> list[int]:
+    if contract.kind == "index":
+        return [0] * len(found)
+    volumes: list[int] = (found.bars.volume * contract.unit).tolist()
+    return volumes
+
+
+def candles_v2(
+    market: Market, contract: Contract, interval: Interval, request: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Return version 2 rows, ascending: numbers, and no key that does not apply."""
+    found = _bars(market, contract, interval, request)
+    head = {"stock_code": contract.code, "exchange_code": contract.exchange}
+    tail: dict[str, Any] = {}
+    if contract.expiry is not None:
+        tail["product_type"] = "Options" if contract.strike is not None else "Futures"
+        tail["expiry_date"] = dated(contract.expiry).upper()
+    if contract.strike is not None:
+        tail["right"] = "Call" if contract.right == "CE" else "Put"
+        tail["strike_price"] = contract.strike
+    interest = (found.interest * contract.unit).tolist()
+    rows = []
+    lines = zip(
+        map(clock_text, found.start.tolist()), *_columns(contract, found),
+        _volumes(contract, found), interest, strict=True,
+    )  # fmt: skip
+    for stamp, o, h, lo, c, volume, oi in lines:
+        row = {"datetime": stamp, **head, "open": o, "high": h, "low": lo, "close": c}
+        row["volume"] = volume
+        if tail:
+            row |= {"open_interest": oi, **tail}
+        rows.append(row)
+    return rows
+
+
+def candles_v1(
+    market: Market, contract: Contract, interval: Interval, request: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Return version 1 rows, ascending: text, and null where a key does not apply."""
+    found = _bars(market, contract, interval, request)
+    option, expires = contract.strike is not None, contract.expiry is not None
+    tail = {
+        "product_type": ("Options" if option else "Futures") if expires else None,
+        "expiry_date": _short(contract.expiry) if contract.expiry else None,
+        "right": ("Call" if contract.right == "CE" else "Put") if option else "Others" if expires else None,
+        "strike_price": f"{contract.strike:g}" if option else "0" if expires else None,
+    }
+    interest = (found.interest * contract.unit).tolist()
+    rows = []
+    lines = zip(
+        found.start.tolist(), *_columns(contract, found), _volumes(contract, found), interest,
+        strict=True,
+    )  # fmt: skip
+    for start, o, h, lo, c, volume, oi in lines:
+        seconds = (start + _IST_OFFSET) % 86_400 - contract.anchor_s
+        rows.append(
+            {
+                "datetime": clock_text(start), "stock_code": contract.code,
+                "exchange_code": contract.exchange, **tail,
+                "open": f"{o:.10g}", "high": f"{h:.10g}", "low": f"{lo:.10g}", "close": f"{c:.10g}",
+                "volume": str(volume), "open_interest": str(oi) if expires else None,
+                "count": seconds // interval.value + 1 if interval is not Interval.D1 else 0,
+            }
+        )  # fmt: skip
+    return rows
+
+
+def _short(expiry: date) -> str:
+    text = dated(expiry).upper()
+    return text[:7] + text[9:]
+
+
+def quotes(market: Market, contract: Contract) -> list[dict[str, Any]]:
+    """Return the rows of ``quotes``: NSE and BSE for cash, one for a derivative."""
+    if contract.expiry is not None:
+        return [_quote_row(market, contract)]
+    rows = []
+    for exchange in ("NSE", "BSE"):
+        twin = contract if contract.exchange == exchange else market.listing.find(exchange, contract.code)
+        if twin is None and contract.isin:
+            twin = next(
+                (c for c in market.listing.contracts if c.isin == contract.isin and c.exchange == exchange), None
+            )
+        rows.append(_quote_row(market, twin) if twin is not None else _placeholder(contract))
+    return rows
+
+
+def _placeholder(contract: Contract) -> dict[str, Any]:
+    numbers = ("ltp", "best_bid_price", "best_offer_price", "open", "high", "low",
+               "previous_close", "ltp_percent_change", "upper_circuit", "lower_circuit")  # fmt: skip
+    return {
+        "exchange_code": "NA", "product_type": "", "stock_code": contract.code,
+        "expiry_date": None, "right": None, "strike_price": 0.0, **dict.fromkeys(numbers, 0.0),
+        "ltt": "NA", "best_bid_quantity": "0", "best_offer_quantity": "0",
+        "total_quantity_traded": "0", "spot_price": None,
+    }  # fmt: skip
+
+
+def _quote_row(market: Market, contract: Contract) -> dict[str, Any]:
+    live = market.live(contract)
+    now, book = live.quote, live.book()
+
+    def money(ticks: int) -> float:
+        return float(rupees(ticks, contract))
+
+    bid = book.bids[0] if book.bids else (0, 0, 0)
+    ask = book.asks[0] if book.asks else (0, 0, 0)
+    index = contract.kind == "index"
+    if index:
+        bid = ask = (0, 0, 0)
+    change = (now.last - now.previous_close) / now.previous_close * 100 if now.previous_close else 0
+    stamp = clock_text(now.time_ms // 1000)
+    option = contract.strike is not None
+    spot = market.live(contract.leader) if contract.expiry is not None and contract.leader else None
+    return {
+        "exchange_code": contract.exchange,
+        "product_type": "Options" if option else "Future" if contract.expiry else "",
+        "stock_code": contract.code,
+        "expiry_date": dated(contract.expiry) if contract.expiry else None,
+        "right": ("Call" if contract.right == "CE" else "Put") if option else "*" if contract.expiry else None,
+        "strike_price": contract.strike or 0.0,
+        "ltp": money(now.last),
+        "ltt": f"{dated(date.fromisoformat(stamp[:10]))} {stamp[11:]}" if now.time_ms else "",
+        "best_bid_price": money(bid[0]), "best_bid_quantity": str(bid[1]),
+        "best_offer_price": money(ask[0]), "best_offer_quantity": str(ask[1]),
+        "open": money(now.open), "high": money(now.high), "low": money(now.low),
+        "previous_close": money(now.previous_close),
+        "ltp_percent_change": round(change, 2),
+        "upper_circuit": money(now.upper), "lower_circuit": money(now.lower),
+        "total_quantity_traded": "0" if index else str(now.volume),
+        "spot_price": f"{rupees(spot.quote.last, spot.contract)}" if spot else None,
+    }  # fmt: skip

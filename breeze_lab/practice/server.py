@@ -1,0 +1,247 @@
+"""The process: three loopback servers, one market, one JSON line when ready.
+
+The first port serves REST, the login page, the master and the candle stream;
+quotes and order notifications need ports of their own, because a client keeps
+only host and port of a stream's address.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import hashlib
+import json
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from aiohttp import web
+
+from breeze_lab import clock, processes
+from breeze_lab.practice import master
+from breeze_lab.practice.account import Account
+from breeze_lab.practice.market import Market, MarketClock
+from breeze_lab.practice.rest import Rest
+from breeze_lab.practice.sockets import SocketServer
+from breeze_lab.practice.streams import CandleHub, FeedsHub, QuoteHub
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+__all__ = ["Options", "Practice", "main"]
+
+_STOP_S: Final = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says.
+
+    Parameters
+    ----------
+    host, port
+        Where to listen; port 0 takes free ports, another takes it and the two after it.
+    seed, speed
+        Which market, and market seconds per second.
+    open_since
+        First 24-hour market day, or None for true market hours.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    seed: int = 1
+    speed: float = 1.0
+    open_since: date | None = None
+
+
+class Practice:
+    """A practice market that can be served.
+
+    Parameters
+    ----------
+    options
+        See `Options`.
+    """
+
+    def __init__(self, options: Options) -> None:
+        """Build everything; nothing listens yet."""
+        self.options = options
+        self.market = Market(options.seed, options.open_since, MarketClock(options.speed))
+        self.account = Account.of_seed(options.seed)
+        self.quotes, self.candles = QuoteHub(self.market), CandleHub(self.market)
+        self.stream = SocketServer(self.account, self.quotes)
+        self.feeds = SocketServer(self.account, FeedsHub())
+        self.ohlc = SocketServer(self.account, self.candles)
+        self.rest = Rest(self.market, self.account, self._master)
+        self.last_use = time.monotonic()
+        self._masters: dict[date, tuple[bytes, str]] = {}
+
+    def _master(self) -> tuple[bytes, str]:
+        today = self.market.today
+        if today not in self._masters:
+            data = master.build(self.market.prices, self.market.listing)
+            self._masters = {today: (data, hashlib.sha256(data).hexdigest()[:20])}
+        return self._masters[today]
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[dict[str, Any]]:
+        """Listen; the value is the ready record."""
+        ports = [self.options.port + i if self.options.port else 0 for i in range(3)]
+        async with contextlib.AsyncExitStack() as stack:
+            main = await stack.enter_async_context(self._listen(self._main_app(), ports[0]))
+            stream = await stack.enter_async_context(self._listen(_app(self.stream), ports[1]))
+            feeds = await stack.enter_async_context(self._listen(_app(self.feeds), ports[2]))
+            tasks = [
+                asyncio.ensure_future(self.quotes.run()),
+                asyncio.ensure_future(self.candles.run()),
+                asyncio.ensure_future(asyncio.to_thread(self._master)),  # before the first ask
+            ]
+            try:
+                yield self._record(main, stream, feeds)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                for server in (self.stream, self.feeds, self.ohlc):
+                    server.close()
+
+    def _main_app(self) -> web.Application:
+        app = web.Application(middlewares=[self._note_use])
+        app.router.add_get("/ohlcvstream/", self.ohlc.handle)
+        app.router.add_get("/practice/status", self._status)
+        self.rest.add_routes(app)
+        return app
+
+    @contextlib.asynccontextmanager
+    async def _listen(self, app: web.Application, port: int) -> AsyncIterator[str]:
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_S)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self.options.host, port).start()
+            host, bound = runner.addresses[0][:2]
+            yield f"http://{host}:{bound}"
+        finally:
+            await runner.cleanup()
+
+    @web.middleware
+    async def _note_use(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        if request.path != "/practice/status":
+            self.last_use = time.monotonic()
+        return await handler(request)
+
+    def _record(self, main: str, stream: str, feeds: str) -> dict[str, Any]:
+        since = self.options.open_since
+        login = f"{main}/apiuser/login?api_key={quote(self.account.app_key, safe='')}"
+        return {
+            "api_url": f"{main}/breezeapi/api/v1/",
+            "v2_url": f"{main}/api/v2/",
+            "stream_url": stream,
+            "feeds_url": feeds,
+            "ohlc_url": main,
+            "master_url": f"{main}/MotherAppMaster/SecurityMaster.zip",
+            "login_url": login,
+            "app_key": self.account.app_key,
+            "secret": self.account.secret,
+            "api_session": self.account.api_session,
+            "status_url": f"{main}/practice/status",
+            "seed": self.options.seed,
+            "speed": self.options.speed,
+            "open_since": since.isoformat() if since else None,
+        }
+
+    async def _status(self, _: web.Request) -> web.Response:
+        streams = {"stream": self.stream, "feeds": self.feeds, "ohlc": self.ohlc}
+        rooms = dict(self.quotes.counts())
+        rooms |= {f"ohlc {name}": count for name, count in self.candles.counts().items()}
+        return web.json_response(
+            {
+                "connections": {name: len(s.connections) for name, s in streams.items()},
+                "rooms": rooms,
+                "calls": self.rest.calls,
+                "frames": self.quotes.frames + self.candles.frames,
+                "now": self.market.clock.now().isoformat(),
+            }
+        )
+
+    async def idle(self, seconds: float) -> None:
+        """Return when nothing was asked and no socket was open for `seconds`."""
+        while time.monotonic() - self.last_use < seconds:
+            if self.stream.connections or self.feeds.connections or self.ohlc.connections:
+                self.last_use = time.monotonic()
+            await asyncio.sleep(min(seconds / 4, 1.0))
+
+
+def _app(server: SocketServer) -> web.Application:
+    app = web.Application()
+    app.router.add_get("/socket.io/", server.handle)
+    return app
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="breeze-lab practice",
+        description="A loopback exchange that speaks ICICI Breeze's wire protocol. Prices are invented.",
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="first of three ports; 0 takes free ones")
+    parser.add_argument("--seed", type=int, default=1, help="another seed, another market")
+    parser.add_argument("--speed", type=float, default=1.0, help="market seconds per second")
+    hours = parser.add_mutually_exclusive_group()
+    hours.add_argument("--always-open", action="store_true", default=True, help="trade at any hour")
+    hours.add_argument("--exchange-hours", action="store_true", help="trade in true hours only")
+    parser.add_argument("--open-since", type=date.fromisoformat, metavar="YYYY-MM-DD",
+                        help="first 24-hour market day (default: today in India)")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
+    parser.add_argument("--runtime", type=Path, metavar="DIR", help="run once per folder")
+    parser.add_argument("--idle-exit", type=float, default=0.0, metavar="SECONDS")
+    chosen = parser.parse_args(argv)
+    if chosen.speed <= 0:
+        parser.error("--speed must be above 0")
+    return chosen
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the practice market until SIGTERM or SIGINT; return the exit status."""
+    chosen = _options(argv)
+    since = None if chosen.exchange_hours else chosen.open_since or clock.now().date()
+    options = Options(chosen.host, chosen.port, chosen.seed, chosen.speed, since)
+    with contextlib.ExitStack() as stack:
+        if chosen.runtime:
+            try:
+                stack.enter_context(processes.claim(chosen.runtime, "practice"))
+            except processes.AlreadyRunning as exc:
+                sys.stderr.write(f"{exc}\n")
+                return 0
+        try:
+            asyncio.run(_serve(Practice, options, chosen))
+        except OSError as exc:
+            sys.stderr.write(f"The practice market cannot listen: {exc}\n")
+            return 1
+    return 0
+
+
+async def _serve(
+    make: Callable[[Options], Practice], options: Options, chosen: argparse.Namespace
+) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    practice = make(options)
+    async with practice.serving() as record:
+        if chosen.runtime:
+            processes.publish(chosen.runtime, "practice", record)
+        sys.stdout.write(json.dumps(record) + "\n")
+        sys.stdout.flush()
+        if not chosen.json:
+            sys.stderr.write(f"Practice market ready. Log in at {record['login_url']}\n")
+        waits = [asyncio.ensure_future(stop.wait())]
+        if chosen.idle_exit > 0:
+            waits.append(asyncio.ensure_future(practice.idle(chosen.idle_exit)))
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

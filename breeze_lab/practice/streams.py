@@ -1,0 +1,323 @@
+"""The streams: who listens to which room, and frames sent as trades happen.
+
+One task walks through the trades of all rooms in time order, so a trade is
+computed once however many sockets listen; another sends candles when their
+interval has ended. Both run on the server's event loop and give way often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import json
+import re
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from breeze_lab.bars import Interval
+from breeze_lab.practice import derivatives, frames
+from breeze_lab.practice.days import midnight, number_at
+from breeze_lab.practice.history import Series, series
+
+if TYPE_CHECKING:
+    from breeze_lab.practice.market import Live, Market
+    from breeze_lab.practice.sockets import Connection
+    from breeze_lab.practice.universe import Contract
+
+__all__ = ["CandleHub", "FeedsHub", "QuoteHub"]
+
+_ROOM: Final = re.compile(r"(\d{1,2})\.([12])!(.{1,40})")
+#: Work this long at most before others get the event loop.
+_TURN_S: Final = 0.01
+_IDLE_S: Final = 0.5
+#: A minute is computed ahead of time, each contract at its own moment of the minute before.
+_AHEAD_MS: Final = (12_000, 40_000)
+#: After an interval's end its candle is pushed this much later (market milliseconds).
+_CANDLE_DELAY_MS: Final = 200
+
+
+def _packet(event: str, payload: object) -> str:
+    return f'42["{event}",{json.dumps(payload, separators=(",", ":"))}]'
+
+
+class _Turn:
+    """Gives way to other tasks whenever one has worked for long enough."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+
+    async def __call__(self) -> None:
+        if time.monotonic() - self._since > _TURN_S:
+            await asyncio.sleep(0)
+            self._since = time.monotonic()
+
+
+@dataclass(slots=True, eq=False)
+class _Room:
+    """A contract somebody listens to."""
+
+    live: Live
+    quotes: set[Connection] = field(default_factory=set)
+    depths: set[Connection] = field(default_factory=set)
+
+    def listeners(self, kind: str) -> set[Connection]:
+        """Return who listens to quotes ("1") or depth ("2")."""
+        return self.quotes if kind == "1" else self.depths
+
+
+class FeedsHub:
+    """The order stream: holds connections; order frames come with orders."""
+
+    def join(self, connection: Connection, room: str) -> None:
+        """Accept any room."""
+        connection.rooms.add(room)
+
+    def leave(self, connection: Connection, room: str) -> None:
+        """Forget a room."""
+        connection.rooms.discard(room)
+
+    def gone(self, connection: Connection) -> None:
+        """Nothing is kept of a connection."""
+
+
+class QuoteHub:
+    """The quote stream.
+
+    Parameters
+    ----------
+    market
+        What trades.
+    """
+
+    def __init__(self, market: Market) -> None:
+        """Start without listeners."""
+        self.market = market
+        self.frames = 0
+        self._rooms: dict[Contract, _Room] = {}
+        self._joins: deque[tuple[Connection, str, Contract, str]] = deque()
+        self._due: list[tuple[int, int, _Room]] = []
+        self._order = itertools.count()
+        self._changed = asyncio.Event()
+
+    def counts(self) -> Counter[str]:
+        """Return how many connections listen to each room."""
+        found: Counter[str] = Counter()
+        for contract, room in self._rooms.items():
+            for kind in "12":
+                if room.listeners(kind):
+                    name = f"{contract.market}.{kind}!{contract.token}"
+                    found[name] = len(room.listeners(kind))
+        return found
+
+    def join(self, connection: Connection, room: str) -> None:
+        """Note a wish to listen; unknown rooms are ignored, as at the broker."""
+        parts = _ROOM.fullmatch(room)
+        contract = self.market.room(parts[1], parts[3]) if parts else None
+        if parts is None or contract is None or parts[1] == "2":
+            return
+        # An index has no book, and MCX sends its book within the quote.
+        if parts[2] == "2" and (contract.kind == "index" or contract.exchange == "MCX"):
+            return
+        connection.rooms.add(room)
+        self._joins.append((connection, room, contract, parts[2]))
+        self._changed.set()
+
+    def leave(self, connection: Connection, room: str) -> None:
+        """Stop listening."""
+        connection.rooms.discard(room)
+        parts = _ROOM.fullmatch(room)
+        contract = self.market.room(parts[1], parts[3]) if parts else None
+        if parts is not None and contract in self._rooms:
+            self._rooms[contract].listeners(parts[2]).discard(connection)
+            self._sweep(contract)
+
+    def gone(self, connection: Connection) -> None:
+        """Stop listening to everything."""
+        connection.rooms.clear()
+        for contract, room in list(self._rooms.items()):
+            room.quotes.discard(connection)
+            room.depths.discard(connection)
+            self._sweep(contract)
+
+    def _sweep(self, contract: Contract) -> None:
+        room = self._rooms[contract]
+        if not room.quotes and not room.depths:
+            del self._rooms[contract]
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        turn = _Turn()
+        while True:
+            self._changed.clear()
+            await self._take_joins(turn)
+            await self._let_trades_happen(turn)
+            wait = self.market.clock.wait_s(self._due[0][0]) if self._due else _IDLE_S
+            if wait > 0 and not self._joins:
+                try:
+                    async with asyncio.timeout(min(wait, _IDLE_S)):
+                        await self._changed.wait()
+                except TimeoutError:
+                    pass
+            else:
+                await asyncio.sleep(0)
+
+    async def _take_joins(self, turn: _Turn) -> None:
+        while self._joins:
+            connection, name, contract, kind = self._joins.popleft()
+            if name not in connection.rooms:
+                continue
+            room = self._rooms.get(contract)
+            if room is None:
+                room = self._rooms[contract] = _Room(self.market.live(contract))
+                self._schedule(room)
+            room.listeners(kind).add(connection)
+            frame = frames.quote(room.live) if kind == "1" else frames.depth(room.live)
+            connection.send(_packet("stock", frame))
+            self.frames += 1
+            await turn()
+            await self._let_trades_happen(turn)
+
+    def _schedule(self, room: _Room) -> None:
+        """Note when this room wants attention next: a trade, or the next traded minute."""
+        live = room.live
+        due = live.next_ms
+        if due is None:
+            due = live.prepare()
+        if due is not None:
+            heapq.heappush(self._due, (due, next(self._order), room))
+
+    async def _let_trades_happen(self, turn: _Turn) -> None:
+        while self._due and self._due[0][0] <= self.market.clock.now_ms():
+            due, _, room = heapq.heappop(self._due)
+            if self._rooms.get(room.live.contract) is not room:
+                continue
+            if room.live.next_ms == due:
+                room.live.step()
+                self._publish(room)
+                self._schedule(room)
+            elif room.live.next_ms is None and room.live.prepare() == due:
+                room.live.advance()
+                self._schedule(room)
+                ahead = due + _AHEAD_MS[0] + hash(room.live.contract.token) % _AHEAD_MS[1]
+                heapq.heappush(self._due, (ahead, next(self._order), room))
+            else:
+                room.live.prepare()
+            await turn()
+
+    def _publish(self, room: _Room) -> None:
+        if room.quotes:
+            packet = _packet("stock", frames.quote(room.live))
+            for connection in room.quotes:
+                connection.send(packet)
+        if room.depths:
+            packet = _packet("stock", frames.depth(room.live))
+            for connection in room.depths:
+                connection.send(packet)
+        self.frames += len(room.quotes) + len(room.depths)
+
+
+class CandleHub:
+    """The candle stream: every room gets the candles of all intervals.
+
+    Parameters
+    ----------
+    market
+        What trades.
+    """
+
+    def __init__(self, market: Market) -> None:
+        """Start without listeners."""
+        self.market = market
+        self.frames = 0
+        self._rooms: dict[Contract, set[Connection]] = {}
+
+    def counts(self) -> Counter[str]:
+        """Return how many connections listen to each room."""
+        return Counter(
+            {
+                f"{'2' if c.exchange == 'BFO' else c.market}.1!{c.token}": len(listeners)
+                for c, listeners in self._rooms.items()
+            }
+        )
+
+    def join(self, connection: Connection, room: str) -> None:
+        """Listen; the interval is not part of the room."""
+        contract = self._contract(room)
+        if contract is not None:
+            connection.rooms.add(room)
+            self._rooms.setdefault(contract, set()).add(connection)
+
+    def leave(self, connection: Connection, room: str) -> None:
+        """Stop listening."""
+        connection.rooms.discard(room)
+        contract = self._contract(room)
+        if contract is not None and contract in self._rooms:
+            self._rooms[contract].discard(connection)
+            if not self._rooms[contract]:
+                del self._rooms[contract]
+
+    def gone(self, connection: Connection) -> None:
+        """Stop listening to everything."""
+        for room in list(connection.rooms):
+            self.leave(connection, room)
+
+    def _contract(self, room: str) -> Contract | None:
+        parts = _ROOM.fullmatch(room)
+        if parts is None or parts[2] != "1" or parts[1] == "8":
+            return None
+        return self.market.room(parts[1], parts[3])
+
+    async def run(self) -> None:
+        """Push the candles of every second that ends, until cancelled."""
+        turn = _Turn()
+        market_clock = self.market.clock
+        done = market_clock.now_ms() // 1000 - 1
+        while True:
+            ended = (market_clock.now_ms() - _CANDLE_DELAY_MS) // 1000 - 1
+            done = max(done, ended - 600)
+            while done < ended:
+                done += 1
+                for contract, listeners in list(self._rooms.items()):
+                    self._push(contract, listeners, done)
+                    await turn()
+            await asyncio.sleep(
+                max(market_clock.wait_s((done + 2) * 1000 + _CANDLE_DELAY_MS), 0.002)
+            )
+
+    def _push(self, contract: Contract, listeners: set[Connection], second: int) -> None:
+        for interval, event in frames.CANDLE_EVENTS.items():
+            start = second + 1 - interval.value
+            if interval.floor_epoch(start, contract.anchor_s) != start:
+                continue
+            if interval is Interval.S1:
+                found = self._second(contract, second)
+            else:
+                now_ms = (second + 1) * 1000
+                found = series(self.market.prices, contract, interval, start, start, now_ms)
+            if found is None or not len(found):
+                continue
+            packet = _packet(event, frames.candle(contract, found, 0, interval))
+            for connection in listeners:
+                connection.send(packet)
+            self.frames += len(listeners)
+
+    def _second(self, contract: Contract, second: int) -> Series | None:
+        prices, number = self.market.prices, number_at(second)
+        bars, hours = prices.minutes(contract, number), prices.hours(contract, number)
+        if bars is None or hours is None:
+            return None
+        minute, place = divmod(second - midnight(number) - hours[0] * 60, 60)
+        if not 0 <= minute < hours[1] or not bars.volume[minute]:
+            return None
+        split = prices.minute_seconds(contract, number, minute)
+        if not split.volume[place]:
+            return None
+        interest = np.zeros(1, np.int64)
+        if contract.expiry is not None:
+            interest = derivatives.open_interest(prices, contract, number)[minute : minute + 1]
+        return Series(np.array([second]), split.take(slice(place, place + 1)), interest)
