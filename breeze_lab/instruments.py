@@ -300,16 +300,18 @@ class SecurityMaster:
             strike, middle = None, words[1:-1]
         else:
             return None
-        found = [
-            c for c in self._contracts.get(words[0], ())
-            if (not exchange or c.exchange == exchange)
-            and c.strike == strike and c.right == right
-            and c.expiry is not None and c.expiry >= today and _expires(c.expiry, middle)
-        ]  # fmt: skip
-        if not found:
+        known = [
+            c
+            for c in self._contracts.get(words[0], ())
+            if (not exchange or c.exchange == exchange) and c.right == right and _expiry(c) >= today
+        ]
+        if not known:
             return None
-        nearest = min(c.expiry for c in found if c.expiry is not None)
-        found = [c for c in found if c.expiry == nearest]
+        found = [c for c in known if c.strike == strike and _expires(_expiry(c), middle)]
+        if not found:
+            raise _no_contract(text, known, strike, middle)
+        first = min(map(_expiry, found))
+        found = [c for c in found if c.expiry == first]
         if len(found) > 1:
             raise _ambiguous(text, found)
         return found[0]
@@ -334,6 +336,31 @@ def _ambiguous(text: str, found: list[Instrument]) -> AmbiguousInstrument:
     return AmbiguousInstrument(
         f"{text!r} could be any of: {', '.join(keys)}. Type one of these.", keys
     )
+
+
+def _no_contract(
+    text: str, known: list[Instrument], strike: float | None, middle: list[str]
+) -> InstrumentNotFound:
+    """Return the error of a contract whose underlying exists: the nearest strikes or expiries."""
+    there = [c for c in known if _expires(_expiry(c), middle)]
+    if not there:
+        dates = ", ".join(map(broker_date, sorted({_expiry(c) for c in known})))
+        nearest = sorted(known, key=lambda c: (_expiry(c), abs((c.strike or 0) - (strike or 0))))
+        return InstrumentNotFound(
+            f"No contract is called {text!r}: its expiries are {dates}.",
+            tuple(c.key for c in nearest[:5]),
+        )
+    nearest = sorted(there, key=lambda c: (abs((c.strike or 0) - (strike or 0)), _expiry(c)))[:5]
+    shown = ", ".join(c.key for c in nearest)
+    return InstrumentNotFound(
+        f"No contract is called {text!r}. Nearest: {shown}. Type {nearest[0].key!r}.",
+        tuple(c.key for c in nearest),
+    )
+
+
+def _expiry(contract: Instrument) -> date:
+    assert contract.expiry is not None
+    return contract.expiry
 
 
 def _squeeze(symbol: str) -> str:

@@ -133,3 +133,12 @@ def test_a_master_without_stocks_is_refused():
         archive.writestr("MFScripMaster.txt", '"CompanyCode"\r\n"21"')
     with pytest.raises(errors.BadResponse, match="no stocks"):
         SecurityMaster.from_zip(buffer)
+
+
+def test_a_strike_that_is_not_listed_names_the_nearest_ones(master):
+    """The underlying exists, the contract does not: strikes, or expiries, are offered."""
+    with pytest.raises(errors.InstrumentNotFound, match="24000 CE") as caught:
+        master.resolve("NIFTY 24001 CE", today=DAY)
+    assert caught.value.nearest[0] == "NFO:NIFTY 04-Aug-2026 24000 CE"
+    with pytest.raises(errors.InstrumentNotFound, match="expiries are 25-Aug-2026"):
+        master.resolve("NIFTY 13AUG fut", today=DAY)
