@@ -26,3 +26,10 @@ def practice(tmp_path_factory):
         process.terminate()
         process.wait(10)
         process.stdout.close()
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """An empty home of Breeze Lab's own; nothing outside it is read or written."""
+    monkeypatch.setenv("BREEZE_LAB_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
