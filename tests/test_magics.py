@@ -81,7 +81,7 @@ def test_a_secret_on_the_line_is_refused_and_not_repeated(kernel):
     """The line is refused with the way to do it right; the secret is not echoed."""
     answer = kernel.run("%breeze_login AKIA9secret 12345678")
     assert answer["status"] == "error"
-    assert "opens a form" in answer["error"]
+    assert "opens a form" in answer["error"] + answer["text"]
     assert "AKIA9secret" not in answer["error"] + answer["text"]
 
 
