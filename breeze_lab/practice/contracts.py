@@ -36,6 +36,7 @@ _STEPS: Final = {
     "SILVER": 250.0, "CRUDE": 50.0, "NATGAS": 5.0, "USDINR": 0.25,
 }  # fmt: skip
 _NICE: Final = (1.0, 2.5, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+_HAIR: Final = 1e-6
 #: Strikes on each side of the money.
 _WIDTH: Final = {"NIFTY": 30, "CNXBAN": 25, "BSESEN": 25, "GOLD": 12, "USDINR": 8}
 _WEEKLY: Final = {"NIFTY": TUESDAY, "BSESEN": THURSDAY}
@@ -48,6 +49,8 @@ _STOCK_OPTIONS: Final = (
     "AXISBANK", "KOTAKBANK", "HINDUNILVR", "BAJFINANCE", "MARUTI", "M&M", "SUNPHARMA", "TITAN",
     "TATASTEEL", "NTPC", "WIPRO", "HCLTECH", "ADANIENT", "JSWSTEEL", "ETERNAL", "TMPV",
 )  # fmt: skip
+#: Ticks of index futures in 1/10,000 rupee, by the price they hold below.
+_INDEX_TICKS: Final = ((15_000, 500), (30_000, 1_000), (10**9, 2_000))
 #: Month numbers and day of the last trading day of MCX futures; day 31 is the month's end.
 _MCX_MONTHS: Final = {
     "GOLD": (5, (2, 4, 6, 8, 10, 12)), "SILVER": (5, (3, 5, 7, 9, 12)), "GOLDMI": (5, ()),
@@ -151,7 +154,7 @@ class Listing:
         if leader is None or not leader.lot or not clock.is_trading_day(expiry, leader.segment):
             return None
         steps = strike / _step(leader)
-        if right and (strike <= 0 or abs(steps - round(steps)) > 1e-6):
+        if right and (strike <= 0 or abs(steps - round(steps)) > _HAIR):
             return None
         return _derive(leader, exchange, expiry, strike if right else None, right)
 
@@ -166,7 +169,7 @@ def _derive(
     elif option and leader.tier == "M":
         tick = min(leader.tick, 5_000)
     elif leader.kind == "index":
-        tick = 500 if leader.base < 15_000 else 1_000 if leader.base < 30_000 else 2_000
+        tick = next(tick for limit, tick in _INDEX_TICKS if leader.base < limit)
     return replace(
         leader, exchange=exchange, token="", kind="option" if option else "future", tick=tick,
         unit=leader.lot if exchange in ("NFO", "BFO") else 1, leader=leader, expiry=expiry,

@@ -5,10 +5,21 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Final
 
-__all__ = ["DAYS", "FIRST_DAY", "LAST_DAY", "day_number", "day_of", "midnight", "number_at"]
+__all__ = [
+    "DAYS",
+    "DAY_MINUTES",
+    "FIRST_DAY",
+    "LAST_DAY",
+    "day_number",
+    "day_of",
+    "midnight",
+    "number_at",
+]
 
 FIRST_DAY: Final = date(2014, 1, 1)
 LAST_DAY: Final = date(2036, 12, 31)
+#: Minutes of a 24-hour market day.
+DAY_MINUTES: Final = 1440
 DAYS: Final = (LAST_DAY - FIRST_DAY).days + 1
 
 _UNIX_DAY: Final = (FIRST_DAY - date(1970, 1, 1)).days

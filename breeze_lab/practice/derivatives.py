@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from breeze_lab.practice.days import day_number
+from breeze_lab.practice.days import DAY_MINUTES, day_number
 from breeze_lab.practice.noise import Floats, Ints, bits, uniform
-from breeze_lab.practice.split import Bars, share
+from breeze_lab.practice.split import BOTH_EXTREMES, Bars, share
 from breeze_lab.practice.universe import RUPEE, Contract
 
 if TYPE_CHECKING:
     from breeze_lab.practice.prices import Prices
 
-__all__ = ["circuit", "life_days", "minutes", "open_interest"]
+__all__ = ["circuit", "interest_before", "life_days", "minutes", "open_interest"]
 
 _RATE: Final = {"I": 0.065, "A": 0.065, "B": 0.065, "C": 0.065, "M": 0.05, "X": 0.02}
 _IMPLIED: Final = {"I": 0.125, "A": 0.24, "B": 0.3, "C": 0.3, "M": 0.22, "X": 0.045}
@@ -33,7 +33,10 @@ _BUSY: Final = {
 _OPTION_TIMES: Final = {"I": 25.0, "A": 0.6, "B": 0.4, "C": 0.4, "M": 0.5, "X": 1.0}
 #: An option worth nothing still costs two ticks, so that its lower circuit limit lies below.
 _FLOOR_TICKS: Final = 2
-_YEAR_MINUTES: Final = 365 * 1440
+_ONE_EXTREME: Final = 3
+#: A contract that expires within so many days is the near one, everybody's.
+_NEAR_DAYS: Final = 31
+_YEAR_MINUTES: Final = 365 * DAY_MINUTES
 #: Options cease at 15:30; in a 24-hour market day they live on with almost no time value.
 _CEASE_MINUTE: Final = 15 * 60 + 30
 
@@ -57,8 +60,7 @@ def _normal_cdf(x: Floats) -> Floats:
     # Abramowitz and Stegun, Handbook of Mathematical Functions (1964), 26.2.17: error < 7.5e-8.
     t = 1 / (1 + 0.2316419 * np.abs(x))
     series = t * (
-        0.319381530
-        + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429)))
+        0.319381530 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429)))
     )
     tail = 0.3989422804014327 * np.exp(-x * x / 2) * series
     upper: Floats = np.where(x >= 0, 1 - tail, tail)
@@ -66,20 +68,20 @@ def _normal_cdf(x: Floats) -> Floats:
 
 
 def _black_scholes(
-    spot: Floats, strike: float, years: Floats, volatility: float, rate: float, right: str
+    spot: Floats, years: Floats, contract: Contract, volatility: float, rate: float
 ) -> Floats:
+    strike = contract.strike or 0.0
     spread = volatility * np.sqrt(years)
     d1 = (np.log(spot / strike) + rate * years) / spread + spread / 2
     sure = strike * np.exp(-rate * years)
     call = spot * _normal_cdf(d1) - sure * _normal_cdf(d1 - spread)
-    value: Floats = call if right == "CE" else call - spot + sure
+    value: Floats = call if contract.right == "CE" else call - spot + sure
     return value
 
 
 def _distance(prices: Prices, contract: Contract, number: int) -> float:
     """Return the log distance of the strike from yesterday's underlying, constant in a day."""
-    source = _source(contract)
-    close = prices.day_closes(source, np.array([number - 1]))[0] * (source.tick / RUPEE)
+    close = prices.close_before(_source(contract), number)
     return float(np.log((contract.strike or close) / close))
 
 
@@ -88,17 +90,22 @@ def _value(
 ) -> Ints:
     """Return the contract's price in its ticks for underlying prices in theirs."""
     source = _source(contract)
-    spot = ticks * (source.tick / RUPEE)
+    spot: Floats = ticks.astype(np.float64) * (source.tick / RUPEE)
     rate, left = _RATE[source.tier], _days_left(contract, number)
     if contract.kind == "future":
         worth = spot * float(np.exp(rate * left / 365))
-        return np.maximum(np.rint(worth * (RUPEE / contract.tick)), 1).astype(np.int64)
+        return _whole_ticks(worth, contract, 1)
     distance = _distance(prices, contract, number)
     volatility = _IMPLIED[source.tier] * (1 + min(4 * distance * distance + abs(distance), 1.0))
-    minutes_left = np.maximum(left * 1440 + _CEASE_MINUTE - minute_of_day, 5)
+    minutes_left = np.maximum(left * DAY_MINUTES + _CEASE_MINUTE - minute_of_day, 5)
     years = minutes_left / _YEAR_MINUTES
-    worth = _black_scholes(spot, contract.strike or 0.0, years, volatility, rate, contract.right)
-    return np.maximum(np.rint(worth * (RUPEE / contract.tick)), _FLOOR_TICKS).astype(np.int64)
+    worth = _black_scholes(spot, years, contract, volatility, rate)
+    return _whole_ticks(worth, contract, _FLOOR_TICKS)
+
+
+def _whole_ticks(worth: Floats, contract: Contract, floor: int) -> Ints:
+    ticks: Ints = np.rint(worth * (RUPEE / contract.tick)).astype(np.int64)
+    return np.maximum(ticks, floor)
 
 
 def _underlying(prices: Prices, contract: Contract, number: int) -> Bars | None:
@@ -123,7 +130,8 @@ def _underlying(prices: Prices, contract: Contract, number: int) -> Bars | None:
     traded = (slot == inside) & (bars.volume[inside] > 0)
     flat = np.where(slot < 0, start, stand[inside])
     columns = (bars.open, bars.high, bars.low, bars.close)
-    return Bars(*(np.where(traded, x[inside], flat) for x in columns), np.ones(own[1], np.int64))
+    o, h, lo, c = (np.where(traded, x[inside], flat) for x in columns)
+    return Bars(o, h, lo, c, np.ones(own[1], np.int64))
 
 
 def _day_lots(prices: Prices, contract: Contract, number: int) -> int:
@@ -131,7 +139,7 @@ def _day_lots(prices: Prices, contract: Contract, number: int) -> int:
     word = bits(prices.key("lots", contract.key), np.array([number]))
     lots = _LOTS[source.tier] * _BUSY.get(source.code, 1.0) * (0.5 + float(uniform(word)[0]))
     left = _days_left(contract, number)
-    lots *= 1.0 if left <= 31 else 0.2 if left <= 62 else 0.04
+    lots *= 1.0 if left <= _NEAR_DAYS else 0.2 if left <= 2 * _NEAR_DAYS else 0.04
     if contract.kind == "option":
         width = 0.035 if source.tier == "I" else 0.01 if source.tier == "X" else 0.08
         lots *= _OPTION_TIMES[source.tier]
@@ -157,19 +165,22 @@ def minutes(prices: Prices, contract: Contract, number: int) -> Bars | None:
     # What little volume can show: one lot is flat, two have only ends, three one extreme more.
     o = np.where(volume == 1, c, o)
     top, bottom = np.maximum(o, c), np.minimum(o, c)
-    high = np.where(volume >= 3, np.maximum(np.maximum(h, lo), top), top)
-    low = np.where(volume >= 4, np.minimum(np.minimum(h, lo), bottom), bottom)
+    high = np.where(volume >= _ONE_EXTREME, np.maximum(np.maximum(h, lo), top), top)
+    low = np.where(volume >= BOTH_EXTREMES, np.minimum(np.minimum(h, lo), bottom), bottom)
     return Bars(o, high, low, c, volume)
 
 
 def circuit(prices: Prices, contract: Contract, number: int) -> tuple[int, int]:
     """Return the circuit limits in ticks: its value at those of the underlying, and a tick more."""
-    limits = np.array(prices.circuit(_source(contract), number), np.int64)
-    values = [
-        _value(prices, contract, number, limits, np.full(2, minute, np.int64))
-        for minute in (0, 1439)
-    ]
-    return max(int(np.min(values)) - 1, 1), int(np.max(values)) + 1
+    limits = np.tile(np.array(prices.circuit(_source(contract), number), np.int64), 2)
+    edges = np.array([0, 0, DAY_MINUTES - 1, DAY_MINUTES - 1])
+    values = _value(prices, contract, number, limits, edges)
+    return max(int(values.min()) - 1, 1), int(values.max()) + 1
+
+
+def interest_before(prices: Prices, contract: Contract, number: int) -> int:
+    """Return the open interest at the end of the calendar day before, in lots."""
+    return _day_interest(prices, contract, number - 1)
 
 
 def open_interest(prices: Prices, contract: Contract, number: int) -> Ints:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from breeze_lab.practice.market import Live, Quote
     from breeze_lab.practice.universe import Contract
 
-__all__ = ["CANDLE_EVENTS", "candle", "clock_text", "dated", "depth", "quote"]
+__all__ = ["CANDLE_EVENTS", "MONTHS", "candle", "clock_text", "dated", "depth", "quote"]
 
 #: Candle events by interval.
 CANDLE_EVENTS: Final = {
@@ -31,7 +31,7 @@ CANDLE_EVENTS: Final = {
 }  # fmt: skip
 _LAKH: Final = 100_000
 #: Written out, because strftime would ask the machine's locale.
-_MONTHS: Final = (
+MONTHS: Final = (
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 )  # fmt: skip
 _CRORE: Final = 10_000_000
@@ -140,7 +140,7 @@ def clock_text(epoch_s: int) -> str:
 
 def dated(day: date) -> str:
     """Return a date as the broker writes it, ``"26-Nov-2026"``."""
-    return f"{day.day:02d}-{_MONTHS[day.month - 1]}-{day.year}"
+    return f"{day.day:02d}-{MONTHS[day.month - 1]}-{day.year}"
 
 
 def candle(contract: Contract, series: Series, index: int, interval: Interval) -> str:

@@ -8,7 +8,7 @@ forms now holds the trades that have happened.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -54,12 +54,12 @@ class Series:
         """Return the count of bars."""
         return len(self.start)
 
-    def take(self, index: object) -> Series:
+    def take(self, index: Any) -> Series:
         """Return the bars at a numpy `index`."""
         return Series(
-            self.start[index],  # type: ignore[index]
+            self.start[index],
             self.bars.take(index),
-            self.interest[index],  # type: ignore[index]
+            self.interest[index],
         )
 
 
@@ -71,16 +71,21 @@ def _empty() -> Series:
 def _join(parts: list[Series]) -> Series:
     if not parts:
         return _empty()
-    columns = ("open", "high", "low", "close", "volume")
     return Series(
         np.concatenate([p.start for p in parts]),
-        Bars(*(np.concatenate([getattr(p.bars, name) for p in parts]) for name in columns)),
+        Bars(
+            np.concatenate([p.bars.open for p in parts]),
+            np.concatenate([p.bars.high for p in parts]),
+            np.concatenate([p.bars.low for p in parts]),
+            np.concatenate([p.bars.close for p in parts]),
+            np.concatenate([p.bars.volume for p in parts]),
+        ),
         np.concatenate([p.interest for p in parts]),
     )
 
 
 def merge(fine: Series, start: Ints) -> Series:
-    """Return `fine` merged into the bars that open at `start`, one value per fine bar, ascending."""
+    """Return `fine` merged; `start` tells for each of its bars where the merged one opens."""
     if not len(fine):
         return fine
     first = np.flatnonzero(np.diff(start, prepend=start[0] - 1))
@@ -115,40 +120,41 @@ def visible_minutes(prices: Prices, contract: Contract, number: int, now_ms: int
     forming = (now_ms // 1000 - int(start[0])) // 60
     if 0 <= forming < hours[1] and bars.volume[forming]:
         opened = int(start[forming])
-        part = _happened(prices, contract, number, forming, opened, now_ms, interest)
+        part = _happened(prices, contract, (number, forming), now_ms, int(interest[forming]))
         found = _join([found, merge(part, np.full(len(part), opened))])
     return found
 
 
 def _happened(
-    prices: Prices, contract: Contract, number: int, minute: int, opened: int, now_ms: int,
-    interest: Ints,
-) -> Series:  # fmt: skip
-    """Return the seconds of the forming minute made of the trades until now."""
+    prices: Prices, contract: Contract, place: tuple[int, int], now_ms: int, interest: int
+) -> Series:
+    """Return the seconds of the forming minute (day, slot) made of the trades until now."""
+    number, minute = place
+    opened = midnight(number) + 60 * ((prices.hours(contract, number) or (0, 0))[0] + minute)
     trades = prices.trades(contract, number, minute)
     count = int(np.searchsorted(trades.time_ms, now_ms - opened * 1000, side="right"))
     price = trades.price[:count]
     ticks = Series(
         opened + trades.time_ms[:count] // 1000,
         Bars(price, price, price, price, trades.volume[:count]),
-        np.full(count, interest[minute]),
+        np.full(count, interest),
     )
     return merge(ticks, ticks.start)
 
 
 def series(
-    prices: Prices, contract: Contract, interval: Interval, start: int, end: int, now_ms: int
+    prices: Prices, contract: Contract, interval: Interval, span: tuple[int, int], now_ms: int
 ) -> Series:
-    """Return the newest `LIMIT` bars that open in [start, end].
+    """Return the newest `LIMIT` bars that open in `span`.
 
     Parameters
     ----------
-    start, end
-        Unix seconds, inclusive. Of day bars only the dates count.
+    span
+        Unix seconds, both ends inclusive. Of day bars only the dates count.
     now_ms
         Market time; nothing after it is known.
     """
-    end = min(end, now_ms // 1000)
+    start, end = span[0], min(span[1], now_ms // 1000)
     if interval is Interval.D1:
         return _day_bars(prices, contract, number_at(start), number_at(end), now_ms)
     lowest = interval.floor_epoch(start + interval.value - 1, contract.anchor_s)
@@ -187,13 +193,12 @@ def _newest_first(
             continue
         for stop in range(len(minutes), 0, -_CHUNK):
             chunk = minutes.take(slice(max(stop - _CHUNK, 0), stop))
-            seconds = _seconds(prices, contract, number, chunk, now_ms)
+            seconds = _seconds(prices, contract, chunk, now_ms)
             yield seconds.take((seconds.start >= lowest) & (seconds.start < highest))
 
 
-def _seconds(
-    prices: Prices, contract: Contract, number: int, minutes: Series, now_ms: int
-) -> Series:
+def _seconds(prices: Prices, contract: Contract, minutes: Series, now_ms: int) -> Series:
+    number = number_at(int(minutes.start[0]))
     first = midnight(number) + 60 * (prices.hours(contract, number) or (0, 0))[0]
     slots = (minutes.start - first) // 60
     split = prices.seconds(contract, number, slots)
@@ -203,16 +208,13 @@ def _seconds(
     found = Series(start[known], split.take(known), interest[known])
     opened = int(minutes.start[-1])
     if opened <= now_ms // 1000 < opened + 60:
-        slot = int(slots[-1])
-        latest = np.full(slot + 1, minutes.interest[-1])
-        part = _happened(prices, contract, number, slot, opened, now_ms, latest)
+        place = (number, int(slots[-1]))
+        part = _happened(prices, contract, place, now_ms, int(minutes.interest[-1]))
         found = _join([found, part.take(part.start >= now_ms // 1000)])
     return found
 
 
-def _day_bars(
-    prices: Prices, contract: Contract, first: int, last: int, now_ms: int
-) -> Series:
+def _day_bars(prices: Prices, contract: Contract, first: int, last: int, now_ms: int) -> Series:
     today = number_at(now_ms / 1000)
     numbers: list[int] = []
     for number in range(min(last, today, DAYS - 1), max(first, 1) - 1, -1):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass
-from datetime import date, datetime
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -24,6 +24,8 @@ from breeze_lab.practice.prices import Prices
 from breeze_lab.practice.universe import RUPEE, Contract
 
 if TYPE_CHECKING:
+    from datetime import date, datetime
+
     from breeze_lab.practice.contracts import Listing
 
 __all__ = ["Book", "Live", "Market", "MarketClock", "Quote", "rupees"]
@@ -171,7 +173,8 @@ class Live:
             if self.prices.is_open_day(self.contract, number):
                 minutes = visible_minutes(self.prices, self.contract, number, now_ms)
                 if len(minutes):
-                    return number, (int(minutes.start[-1]) * 1000 - self._minute_ms(number, 0)) // 60_000
+                    newest_ms = int(minutes.start[-1]) * 1000
+                    return number, (newest_ms - self._minute_ms(number, 0)) // 60_000
             number = self.prices.previous_open_day(self.contract, number)
         return today, -1
 
@@ -277,6 +280,11 @@ class Market:
     def listing(self) -> Listing:
         """What is listed today."""
         return contracts.listing(self.prices, self.today)
+
+    def master_time(self) -> str:
+        """Return when today's master was made, as an HTTP date: half past seven in India."""
+        made = midnight(number_at(self.clock.now_ms() / 1000)) + 27_000
+        return formatdate(made, usegmt=True)
 
     def room(self, market: str, token: str) -> Contract | None:
         """Return the contract of a room's market number and token, or None."""

@@ -16,8 +16,6 @@ import zipfile
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from breeze_lab.practice import derivatives
 from breeze_lab.practice.days import day_number
 from breeze_lab.practice.frames import dated
@@ -36,23 +34,33 @@ __all__ = ["build"]
 
 #: A blank row of each layout as cells: "" is an unused date or text, 0 an unused number.
 _Q: Final = '""'
-_CASH_BLANKS: Final = {"NSE": 61, "BSE": 34, "MCX": 27}
 _NSE_NUMBERS: Final = (4, 5, 8, 9, 11, 12, 13, 14, 18, 19, 20, 21, 22, 24, 28, 52, 53, 54)
 _BSE_NUMBERS: Final = (4, 5, 7, 8, 9, 10, 23, 24, 26, 27, 28, 29)
-_FO_NUMBERS: Final = (7, 8, 9, 10, 11, 13, 14, 15, 16, 21, 25, 26, 27, 28, 34, 35, 46, 49, 50, 51, 67)
+_FO_NUMBERS: Final = (
+    7, 8, 9, 10, 11, 13, 14, 15, 16, 21, 25, 26, 27, 28, 34, 35, 46, 49, 50, 51, 67,
+)  # fmt: skip
+_NSE_BLANK: Final = ["0" if i in _NSE_NUMBERS else _Q for i in range(61)]
+_BSE_BLANK: Final = ["0" if i in _BSE_NUMBERS else _Q for i in range(34)]
+_FO_BLANK: Final = ["0" if i in _FO_NUMBERS else _Q for i in range(69)]
 _MONTH_LABELS: Final = ("1-Mon", "2-Mon", "3-Mon")
 
 #: A few real funds, so that the member has rows; the SDK ignores it.
 _FUNDS: Final = (
-    '"21","103D","103616","53.3696","29-Jul-2026","H","4","SBI Large Cap Fund - IDCW","Dividend",'
-    '"N","SBI FUNDS MANAGEMENT PVT LTD",Large Cap Fund,Equity,"INF200K01164","INF200K01172",'
-    '"Mutual Fund","N"',
-    '"10","MCOD","105757","52.705","29-Jul-2026","B","5","HDFC Mid Cap Fund - IDCW Option",'
-    '"Dividend","N","HDFC ASSET MANAGEMENT COMPANY LIMITED",Mid Cap Fund,Equity,"INF179K01CS0",'
-    '"INF179K01CT8","Mutual Fund","N"',
-    '"11","215","108909","147.738","29-Jul-2026","H","4",'
-    '"Bandhan Value Fund - Regular Plan - Growth","Growth","N","BANDHAN MUTUAL FUND",'
-    'Value Fund,Equity,"INF194K01342","*","Mutual Fund","N"',
+    (
+        '"21","103D","103616","53.3696","29-Jul-2026","H","4","SBI Large Cap Fund - IDCW","Dividend",'
+        '"N","SBI FUNDS MANAGEMENT PVT LTD",Large Cap Fund,Equity,"INF200K01164","INF200K01172",'
+        '"Mutual Fund","N"'
+    ),
+    (
+        '"10","MCOD","105757","52.705","29-Jul-2026","B","5","HDFC Mid Cap Fund - IDCW Option",'
+        '"Dividend","N","HDFC ASSET MANAGEMENT COMPANY LIMITED",Mid Cap Fund,Equity,"INF179K01CS0",'
+        '"INF179K01CT8","Mutual Fund","N"'
+    ),
+    (
+        '"11","215","108909","147.738","29-Jul-2026","H","4",'
+        '"Bandhan Value Fund - Regular Plan - Growth","Growth","N","BANDHAN MUTUAL FUND",'
+        'Value Fund,Equity,"INF194K01342","*","Mutual Fund","N"'
+    ),
 )
 
 
@@ -101,20 +109,16 @@ class _Rows:
         self.prices = prices
         self.number = day_number(listing.today)
         self._labels = _expiry_labels(listing)
-        self._limits: dict[Contract, tuple[float, float]] = {}
-        self._circuit = functools.cache(self._make_circuit)
-        self._base = functools.cache(self._make_base)
 
-    def _make_circuit(self, contract: Contract) -> tuple[float, float]:
+    def _circuit(self, contract: Contract) -> tuple[float, float]:
         lower, upper = self.prices.circuit(contract, self.number)
         return rupees(lower, contract), rupees(upper, contract)
 
-    def _make_base(self, leader: Contract) -> float:
-        close = self.prices.day_closes(leader, np.array([self.number - 1]))[0]
-        return float(close) * leader.tick / RUPEE
+    def _base(self, leader: Contract) -> float:
+        return self.prices.close_before(leader, self.number)
 
     def nse(self, c: Contract) -> str:
-        cells = ["0" if i in _NSE_NUMBERS else _Q for i in range(61)]
+        cells = list(_NSE_BLANK)
         tick = "0.01" if c.kind == "index" else f"{c.tick / RUPEE:g}"
         cells[:6] = [
             _text(c.token), _text(c.code), _text("0" if c.kind == "index" else "EQ"),
@@ -130,10 +134,10 @@ class _Rows:
         return ",".join(cells)
 
     def bse(self, c: Contract) -> str:
-        cells = ["0" if i in _BSE_NUMBERS else _Q for i in range(34)]
+        cells = list(_BSE_BLANK)
         lower, upper = self._circuit(c) if c.kind == "stock" else (0, 0)
         cells[:6] = [_text(c.token), _text(c.code), '"DR"', _text(c.name), f"{upper}", "1"]
-        cells[6] = _text("999901" if c.token == "SENSEX" else c.token)
+        cells[6] = _text("999901" if c.code == "BSESEN" else c.token)
         cells[11], cells[12] = _text("" if c.kind == "index" else c.symbol), _text(c.name)
         cells[23], cells[24], cells[25] = f"{lower}", c.face, _text(c.isin)
         cells[26], cells[27], cells[28], cells[29] = c.high52, c.low52, c.high52, c.low52
@@ -141,11 +145,11 @@ class _Rows:
         return ",".join(cells)
 
     def _contract(self, c: Contract, instrument: str, series: str, strike: str) -> list[str]:
-        cells = ["0" if i in _FO_NUMBERS else _Q for i in range(69)]
+        cells = list(_FO_BLANK)
         lower, upper = self._circuit(c)
         interest = 0
         if c.expiry is not None:
-            interest = int(derivatives.open_interest(self.prices, c, self.number)[0]) * c.unit
+            interest = derivatives.interest_before(self.prices, c, self.number) * c.unit
         cells[:7] = [
             _text(c.token), _text(instrument), _text(c.code), _text(series),
             _text(dated(c.expiry) if c.expiry else "01-Jan-1980"), strike, _text(c.right or "XX"),
@@ -185,7 +189,7 @@ class _Rows:
         quantity, _, rest = c.units.partition("|")
         price, _, delivery = rest.partition("|")
         lower, upper = self._circuit(c)
-        interest = int(derivatives.open_interest(self.prices, c, self.number)[0])
+        interest = derivatives.interest_before(self.prices, c, self.number)
         cells = [
             _text(c.token), _text("OPTSTK" if option else "FUTSTK"), _text(c.code),
             _text("OPTION" if option else "FUTURE"), _text(c.name), f"{c.tick / 100:g}",

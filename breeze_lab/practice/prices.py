@@ -12,16 +12,19 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from breeze_lab import clock
 from breeze_lab.practice import derivatives
-from breeze_lab.practice.days import DAYS, day_number, day_of
+from breeze_lab.practice.days import DAY_MINUTES, DAYS, day_number, day_of
 from breeze_lab.practice.noise import Floats, Ints, bits, key_of, normal, uniform
 from breeze_lab.practice.split import Bars, share, split
 from breeze_lab.practice.universe import RUPEE, Contract
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Prices", "Trades"]
 
@@ -85,6 +88,8 @@ class Prices:
         self._walk = functools.lru_cache(maxsize=2048)(self._make_walk)
         self.minutes = functools.lru_cache(maxsize=1024)(self._make_minutes)
         self.minute_seconds = functools.lru_cache(maxsize=4096)(self._make_minute_seconds)
+        self.circuit = functools.lru_cache(maxsize=16384)(self._make_circuit)
+        self.close_before = functools.lru_cache(maxsize=4096)(self._make_close_before)
         self.key = functools.lru_cache(maxsize=4096)(lambda *parts: key_of(seed, *parts))
 
     # -- when ---------------------------------------------------------------
@@ -93,7 +98,7 @@ class Prices:
         """Return (first minute of the day, count of minutes), or None when closed."""
         day = day_of(number)
         if self.open_since is not None and day >= self.open_since:
-            return 0, 1440
+            return 0, DAY_MINUTES
         found = clock.market_hours(contract.segment, day)
         if found is None:
             return None
@@ -129,7 +134,7 @@ class Prices:
         market = normal(bits(self.key("market"), days))
         beta = _BETA[contract.tier]
         steps = np.clip(beta * market + (1 - beta * beta) ** 0.5 * own, -_BOUND, _BOUND)
-        drift = 0.0003 if contract.kind == "stock" or contract.kind == "index" else 0.0
+        drift = 0.0003 if contract.kind in ("stock", "index") else 0.0
         path = np.cumsum((steps * self._volatility(contract) + drift) * _true_days()[1])
         path -= path[day_number(_ANCHOR_DAY)]
         closes: Floats = contract.base * np.exp(path)
@@ -147,7 +152,8 @@ class Prices:
         if contract.kind == "stock" and contract.leader is not None:
             lead = self.days(contract.leader, numbers)
             change = (contract.leader.tick, contract.tick)
-            o, h, lo, c = (_retick(x, *change) for x in (lead.open, lead.high, lead.low, lead.close))
+            columns = (lead.open, lead.high, lead.low, lead.close)
+            o, h, lo, c = (_retick(x, *change) for x in columns)
         else:
             o, h, lo, c = self._spot_days(contract, numbers)
         return Bars(o, h, lo, c, self._day_volume(contract, numbers, c))
@@ -177,7 +183,12 @@ class Prices:
         shares = turnover / rupees * size * (0.5 + uniform(word) + uniform(word << np.uint64(32)))
         return np.maximum(shares.astype(np.int64), 60)
 
-    def circuit(self, contract: Contract, number: int) -> tuple[int, int]:
+    def _make_close_before(self, contract: Contract, number: int) -> float:
+        """Return the close in rupees of the calendar day before `number`."""
+        close = self.day_closes(contract, np.array([number - 1]))[0]
+        return float(close) * contract.tick / RUPEE
+
+    def _make_circuit(self, contract: Contract, number: int) -> tuple[int, int]:
         """Return the lower and upper circuit limit of a day in ticks."""
         if contract.expiry is not None:
             return derivatives.circuit(self, contract, number)
@@ -216,18 +227,17 @@ class Prices:
         bars = split(day, volume, self._path_noise("minute-path", contract, counter), 1, own)
         return bars.take(0)
 
-    def minute_weights(self, contract: Contract, number: int, own: object) -> Ints:
+    def minute_weights(self, contract: Contract, number: int, word: NDArray[np.uint64]) -> Ints:
         """Return how the volume of a day lies over its minutes: busy at open and close."""
-        word = np.asarray(own, np.uint64)
         if contract.kind == "index":
             return np.ones(word.shape, np.int64)
         _, count = self.hours(contract, number) or (0, word.shape[-1])
         x = (np.arange(count) + 0.5) / count * 2 - 1
-        profile = 1.0 if count == 1440 else 0.55 + 1.5 * x * x
+        profile = 1.0 if count == DAY_MINUTES else 0.55 + 1.5 * x * x
         noise = uniform(word << np.uint64(32))
         return (1000 * profile * (0.35 + noise + noise * noise)).astype(np.int64) + 1
 
-    def _path_noise(self, level: str, contract: Contract, counter: Ints) -> np.ndarray:  # type: ignore[type-arg]
+    def _path_noise(self, level: str, contract: Contract, counter: Ints) -> NDArray[np.uint64]:
         source = contract
         while source.leader is not None:
             source = source.leader
@@ -247,7 +257,7 @@ class Prices:
             empty = np.empty((0, 60), np.int64)
             return Bars(empty, empty, empty, empty, empty)
         parent = bars.take(minutes)
-        minute = (number * 1440 + hours[0] + minutes)[:, None]
+        minute = (number * DAY_MINUTES + hours[0] + minutes)[:, None]
         counter = minute * 64 + np.arange(60)
         own = bits(self.key("second", contract.key), counter)
         if contract.kind == "index":
@@ -268,7 +278,9 @@ class Prices:
             empty = np.empty(0, np.int64)
             return Trades(empty, empty, empty)
         seconds = self.minute_seconds(contract, number, minute)
-        word = bits(self.key("trade", contract.key), (number * 1440 + minute) * 64 + np.arange(60))
+        word = bits(
+            self.key("trade", contract.key), (number * DAY_MINUTES + minute) * 64 + np.arange(60)
+        )
         times: list[int] = []
         prices: list[int] = []
         volumes: list[int] = []

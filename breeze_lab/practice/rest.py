@@ -32,7 +32,8 @@ _V1_LATER: Final = (
     "optionchain", "squareoff", "trades", "preview_order", "fnolmtpriceandqtycal",
     "margincalculator", "gttorder",
 )  # fmt: skip
-_PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Practice market</title>
+_PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8">
+<title>Practice market</title>
 <style>body{{font:16px system-ui;max-width:34em;margin:12vh auto;padding:0 1em}}
 button{{font:inherit;padding:.5em 1.5em}}</style>
 <h1>Practice market</h1>{body}</html>"""
@@ -115,18 +116,18 @@ class Rest:
         if not self.account.signed(request.headers, body):
             return web.json_response(_NOT_SIGNED, status=401)
         fields = _json(body)
+        answers = {"historicalcharts": self._history_v1, "quotes": self._quotes}
         if fields is None:
             return _envelope(None, 500, "Request Object is Null")
+        if request.method != "GET" or name not in answers:
+            what = "does not offer" if name in _V1_LATER else "does not know"
+            return _envelope(
+                None, 500, f"The practice market {what} {request.method} {name[:40]} yet."
+            )
         try:
-            if request.method == "GET" and name == "historicalcharts":
-                return await asyncio.to_thread(self._history_v1, fields)
-            if request.method == "GET" and name == "quotes":
-                return await asyncio.to_thread(self._quotes, fields)
+            return await asyncio.to_thread(answers[name], fields)
         except rows.BadRequest as exc:
             return _envelope(None, 500, str(exc))
-        if name in _V1_LATER:
-            return _envelope(None, 500, f"The practice market does not offer {name} yet.")
-        return _envelope(None, 404, f"No such endpoint: {name[:40]}")
 
     def _customer_details(self, request: web.Request, body: bytes) -> web.Response:
         if request.method != "GET":
@@ -186,7 +187,10 @@ class Rest:
         """Serve the zip, or 304 when the caller has it."""
         self.calls += 1
         data, etag = await asyncio.to_thread(self.master)
-        headers = {"ETag": f'"{etag}"', "Content-Type": "application/x-zip-compressed"}
+        headers = {
+            "ETag": f'"{etag}"', "Last-Modified": self.market.master_time(),
+            "Content-Type": "application/x-zip-compressed",
+        }  # fmt: skip
         if f'"{etag}"' in request.headers.get("If-None-Match", ""):
             return web.Response(status=304, headers=headers)
         return web.Response(body=data, headers=headers)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from breeze_lab.bars import Interval
-from breeze_lab.practice.frames import clock_text, dated
+from breeze_lab.practice.frames import MONTHS, clock_text, dated
 from breeze_lab.practice.history import series
 from breeze_lab.practice.market import rupees
-from breeze_lab.practice.universe import RUPEE
+from breeze_lab.practice.universe import RUPEE, universe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +36,7 @@ V2_INTERVALS: Final = {
     "30minute": Interval.M30, "1day": Interval.D1,
 }  # fmt: skip
 _DERIVATIVES: Final = ("NFO", "BFO", "NDX", "MCX")
-_MONTHS: Final = {m: i for i, m in enumerate("JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split(), 1)}
+_MONTHS: Final = {m.upper(): i for i, m in enumerate(MONTHS, 1)}
 _IST_OFFSET: Final = 19_800
 
 
@@ -101,7 +101,7 @@ def _bars(
     market: Market, contract: Contract, interval: Interval, request: Mapping[str, Any]
 ) -> Series:
     start, end = moment(str(request.get("from_date"))), moment(str(request.get("to_date")))
-    return series(market.prices, contract, interval, start, end, market.clock.now_ms())
+    return series(market.prices, contract, interval, (start, end), market.clock.now_ms())
 
 
 def _columns(contract: Contract, found: Series) -> tuple[list[float], ...]:
@@ -156,7 +156,7 @@ def candles_v1(
     tail = {
         "product_type": ("Options" if option else "Futures") if expires else None,
         "expiry_date": _short(contract.expiry) if contract.expiry else None,
-        "right": ("Call" if contract.right == "CE" else "Put") if option else "Others" if expires else None,
+        "right": _right(contract, "Others"),
         "strike_price": f"{contract.strike:g}" if option else "0" if expires else None,
     }
     interest = (found.interest * contract.unit).tolist()
@@ -179,6 +179,12 @@ def candles_v1(
     return rows
 
 
+def _right(contract: Contract, of_future: str) -> str | None:
+    if contract.strike is not None:
+        return "Call" if contract.right == "CE" else "Put"
+    return of_future if contract.expiry else None
+
+
 def _short(expiry: date) -> str:
     text = dated(expiry).upper()
     return text[:7] + text[9:]
@@ -190,13 +196,17 @@ def quotes(market: Market, contract: Contract) -> list[dict[str, Any]]:
         return [_quote_row(market, contract)]
     rows = []
     for exchange in ("NSE", "BSE"):
-        twin = contract if contract.exchange == exchange else market.listing.find(exchange, contract.code)
-        if twin is None and contract.isin:
-            twin = next(
-                (c for c in market.listing.contracts if c.isin == contract.isin and c.exchange == exchange), None
-            )
+        twin = contract if contract.exchange == exchange else _twin(contract, exchange)
         rows.append(_quote_row(market, twin) if twin is not None else _placeholder(contract))
     return rows
+
+
+def _twin(contract: Contract, exchange: str) -> Contract | None:
+    """Return the listing of the same share on `exchange`."""
+    if not contract.isin:
+        return None
+    both = (c for c in universe().cash.values() if c.isin == contract.isin)
+    return next((c for c in both if c.exchange == exchange), None)
 
 
 def _placeholder(contract: Contract) -> dict[str, Any]:
@@ -231,7 +241,7 @@ def _quote_row(market: Market, contract: Contract) -> dict[str, Any]:
         "product_type": "Options" if option else "Future" if contract.expiry else "",
         "stock_code": contract.code,
         "expiry_date": dated(contract.expiry) if contract.expiry else None,
-        "right": ("Call" if contract.right == "CE" else "Put") if option else "*" if contract.expiry else None,
+        "right": _right(contract, "*"),
         "strike_price": contract.strike or 0.0,
         "ltp": money(now.last),
         "ltt": f"{dated(date.fromisoformat(stamp[:10]))} {stamp[11:]}" if now.time_ms else "",

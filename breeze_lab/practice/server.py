@@ -187,10 +187,10 @@ def _app(server: SocketServer) -> web.Application:
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="breeze-lab practice",
-        description="A loopback exchange that speaks ICICI Breeze's wire protocol. Prices are invented.",
+        description="A loopback exchange that speaks Breeze's wire protocol. Prices are invented.",
     )
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="first of three ports; 0 takes free ones")
+    parser.add_argument("--port", type=int, default=0, help="first of three ports; 0: free ones")
     parser.add_argument("--seed", type=int, default=1, help="another seed, another market")
     parser.add_argument("--speed", type=float, default=1.0, help="market seconds per second")
     hours = parser.add_mutually_exclusive_group()
@@ -241,7 +241,7 @@ async def _serve(
         sys.stdout.flush()
         if not chosen.json:
             sys.stderr.write(f"Practice market ready. Log in at {record['login_url']}\n")
-        waits = [asyncio.ensure_future(stop.wait())]
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait())]
         if chosen.idle_exit > 0:
             waits.append(asyncio.ensure_future(practice.idle(chosen.idle_exit)))
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

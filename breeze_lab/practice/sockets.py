@@ -49,9 +49,7 @@ class Connection:
         The open WebSocket and what carries it.
     """
 
-    def __init__(
-        self, socket: web.WebSocketResponse, transport: asyncio.Transport | None
-    ) -> None:
+    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
         """Start with an empty queue."""
         self._transport = transport
         self.rooms: set[str] = set()
@@ -124,7 +122,7 @@ class SocketServer:
         }  # fmt: skip
         await socket.send_str("0" + json.dumps(opening))
         connection = Connection(socket, request.transport)
-        tasks = [asyncio.ensure_future(connection.write()), asyncio.ensure_future(connection.ping())]
+        tasks = [asyncio.ensure_future(work) for work in (connection.write(), connection.ping())]
         try:
             async for message in socket:
                 if message.type is not WSMsgType.TEXT:

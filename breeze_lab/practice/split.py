@@ -13,7 +13,7 @@ extreme beyond them. `split` never asks more of a slot than that.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 
     from breeze_lab.practice.noise import Ints
 
-__all__ = ["Bars", "share", "split"]
+__all__ = ["BOTH_EXTREMES", "Bars", "share", "split"]
 
-_FAR = np.int64(2**60)
+#: The units a slot needs to show a high and a low beyond its open and close.
+BOTH_EXTREMES: Final = 4
+_FAR: Final = np.int64(2**60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,14 @@ class Bars:
     close: Ints
     volume: Ints
 
-    def take(self, index: object) -> Bars:
+    def take(self, index: Any) -> Bars:
         """Return the bars at a numpy `index`."""
         return Bars(
-            self.open[index],  # type: ignore[index]
-            self.high[index],  # type: ignore[index]
-            self.low[index],  # type: ignore[index]
-            self.close[index],  # type: ignore[index]
-            self.volume[index],  # type: ignore[index]
+            self.open[index],
+            self.high[index],
+            self.low[index],
+            self.close[index],
+            self.volume[index],
         )
 
 
@@ -100,7 +102,7 @@ def split(
     close = np.where(slot == last, c, close)
 
     # A first slot spends one trade on the open, a last one on the close; the rest is free.
-    free = np.where(active, np.minimum(volume, 4) - (slot == first) - (slot == last), 0)
+    free = np.where(active, np.minimum(volume, BOTH_EXTREMES) - (slot == first) - (slot == last), 0)
     need_high, need_low = h > np.maximum(o, c), lo < np.minimum(o, c)
     top = np.where(free > 0, close, -_FAR).argmax(axis=1)[:, None]
     at_top = need_high & (slot == top)
@@ -123,7 +125,7 @@ def split(
     opened = np.where(inner, lo, opened)
 
     reach = (h - lo).astype(np.float64) * (0.6 / n**0.5)
-    roomy = volume >= 4
+    roomy = volume >= BOTH_EXTREMES
     up = np.where(roomy, (uniform(own) * reach).astype(np.int64), 0)
     down = np.where(roomy, (uniform(bits(0, own.astype(np.int64))) * reach).astype(np.int64), 0)
     high = np.minimum(np.maximum(opened, close) + up, h)
@@ -153,8 +155,10 @@ def _way(parent: Bars, path: NDArray[np.uint64], sign: int) -> Ints:
     walk = np.cumsum(bump(path), axis=1).astype(np.float64) * sign
     passed = np.arange(1, n + 1) / n
     # A Brownian bridge of n unit steps spans 1.25 sqrt(n) on average.
-    raw = o + (c - o) * passed + (walk - walk[:, -1:] * passed) * (
-        (h - lo) / (1.25 * n**0.5 * BUMP_SD)
+    raw = (
+        o
+        + (c - o) * passed
+        + (walk - walk[:, -1:] * passed) * ((h - lo) / (1.25 * n**0.5 * BUMP_SD))
     )
     upper, lower = np.maximum(o, c), np.minimum(o, c)
     rise = raw.max(axis=1, keepdims=True) - upper
@@ -162,4 +166,5 @@ def _way(parent: Bars, path: NDArray[np.uint64], sign: int) -> Ints:
     rise, fall = np.where(rise > 0, rise, 1.0), np.where(fall > 0, fall, 1.0)
     shaped = np.where(raw > upper, upper + (raw - upper) * ((h - upper) / rise), raw)
     shaped = np.where(raw < lower, lower - (lower - raw) * ((lower - lo) / fall), shaped)
-    return np.rint(np.clip(shaped, lo, h)).astype(np.int64)
+    closes: Ints = np.rint(np.clip(shaped, lo, h)).astype(np.int64)
+    return closes

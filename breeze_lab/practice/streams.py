@@ -298,7 +298,7 @@ class CandleHub:
                 found = self._second(contract, second)
             else:
                 now_ms = (second + 1) * 1000
-                found = series(self.market.prices, contract, interval, start, start, now_ms)
+                found = series(self.market.prices, contract, interval, (start, start), now_ms)
             if found is None or not len(found):
                 continue
             packet = _packet(event, frames.candle(contract, found, 0, interval))

@@ -92,6 +92,10 @@ class Contract:
     strike: float | None = None
     right: str = ""
 
+    def __hash__(self) -> int:
+        """Hash the fields that tell contracts apart; twenty would be slow in every cache."""
+        return hash((self.exchange, self.code, self.expiry, self.strike, self.right))
+
     @property
     def key(self) -> str:
         """Text that no other contract has."""
