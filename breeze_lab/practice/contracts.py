@@ -230,8 +230,8 @@ def listing(prices: Prices, today: date) -> Listing:
     for contract in _derivatives(prices, today):
         attempt = 0
         while True:
-            number = key_of(prices.seed, "token", contract.key, attempt) % 90_000_000
-            token = str(10_000_000 + number)
+            number = key_of(prices.seed, "token", contract.key, attempt) % 900_000_000
+            token = str(100_000_000 + number)
             if token not in taken:
                 break
             attempt += 1

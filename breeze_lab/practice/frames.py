@@ -51,7 +51,7 @@ def quote(live: Live) -> list[Any]:
     if contract.kind == "index":
         trend = "+" if now.last > now.previous_close else "-"
         return [*head, *[None] * 10, trend, None, None, time_s, close]
-    book = live.book()
+    book = live.book(1)
     bid = book.bids[0] if book.bids else (0, 0, 0)
     ask = book.asks[0] if book.asks else (0, 0, 0)
     head += [

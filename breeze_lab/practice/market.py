@@ -19,7 +19,7 @@ from breeze_lab import clock
 from breeze_lab.practice import contracts, derivatives
 from breeze_lab.practice.days import day_of, midnight, number_at
 from breeze_lab.practice.history import visible_minutes
-from breeze_lab.practice.noise import bits
+from breeze_lab.practice.noise import word
 from breeze_lab.practice.prices import Prices
 from breeze_lab.practice.universe import RUPEE, Contract
 
@@ -229,29 +229,32 @@ class Live:
         previous = self.prices.previous_close(self.contract, number)
         quote.previous_close = quote.lower + 1 if previous is None else previous
 
-    def book(self) -> Book:
-        """Return the book after the newest trade."""
+    def book(self, levels: int = 5) -> Book:
+        """Return the best `levels` of the book after the newest trade."""
         quote, unit = self.quote, self.contract.unit
         key = self.prices.key("book", self.contract.key)
-        words = bits(key, quote.time_ms * 16 + np.arange(6)).tolist()
+        counter = quote.time_ms * 16
+        total_noise = word(key, counter + 15)
         # The last trade was either a buy at the ask or a sale at the bid.
-        ask = quote.last + (words[5] & 1)
+        ask = quote.last + (total_noise & 1)
         scale = max(quote.last_quantity // unit, 5) * 8
         bids, asks = [], []
-        for level in range(5):
-            word = words[level]
+        for level in range(levels):
+            noise = word(key, counter + level)
             bid_price, ask_price = ask - 1 - level, ask + level
             if bid_price >= quote.lower:
-                bids.append((bid_price, (1 + (word & 0xFFFF) % scale) * unit, 1 + (word >> 48) % 9))
+                bids.append(
+                    (bid_price, (1 + (noise & 0xFFFF) % scale) * unit, 1 + (noise >> 48) % 9)
+                )
             if ask_price <= quote.upper:
-                size = 1 + ((word >> 16) & 0xFFFF) % scale
-                asks.append((ask_price, size * unit, 1 + (word >> 52) % 9))
+                size = 1 + ((noise >> 16) & 0xFFFF) % scale
+                asks.append((ask_price, size * unit, 1 + (noise >> 52) % 9))
         total = max(quote.volume // unit // 3, 50)
         return Book(
             tuple(bids),
             tuple(asks),
-            (total + (words[5] >> 8) % total) * unit,
-            (total + (words[5] >> 24) % total) * unit,
+            (total + (total_noise >> 8) % total) * unit,
+            (total + (total_noise >> 24) % total) * unit,
         )
 
 

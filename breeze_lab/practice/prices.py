@@ -37,6 +37,10 @@ _VOLATILITY: Final = {"A": 0.013, "B": 0.014, "C": 0.014, "I": 0.008, "M": 0.011
 _BETA: Final = {"A": 0.6, "B": 0.5, "C": 0.3, "I": 0.9, "M": 0.0, "X": 0.0}
 #: Rupees traded in a day.
 _TURNOVER: Final = {"A": 1.2e10, "B": 2.5e9, "C": 1.5e8, "M": 1e9, "X": 1e9}
+#: Units an index "trades" in a second, and how many make a further trade of a busy second. Only
+#: what everybody watches has many: a thousand rooms cost a thousand times a room.
+_INDEX_UNITS: Final = 96
+_UNITS_PER_TRADE: Final = {"A": 3, "B": 24, "C": 24, "I": 12, "M": 12, "X": 12}
 #: A day without true market hours moves little, so that it fits in the gap it otherwise is.
 _QUIET: Final = 0.2
 #: No innovation goes further than this many deviations, so circuit limits hold by construction.
@@ -173,9 +177,9 @@ class Prices:
 
     def _day_volume(self, contract: Contract, numbers: Ints, close: Ints) -> Ints:
         if contract.kind == "index":
-            # Sixteen units a second, so that an index moves several times a second; nobody is told.
+            # As much each second as a liquid stock, so that an index ticks as often; nobody is told.
             counts = [(self.hours(contract, int(n)) or (0, 375))[1] for n in numbers]
-            return np.array(counts, np.int64) * 960
+            return np.array(counts, np.int64) * (60 * _INDEX_UNITS)
         word = bits(self.key("volume", contract.key), numbers)
         size = 0.35 + 1.3 * uniform(bits(self.key("size", contract.key), np.zeros(1, np.int64)))
         turnover = _TURNOVER[contract.tier] * (0.12 if contract.exchange == "BSE" else 1.0)
@@ -281,6 +285,7 @@ class Prices:
         word = bits(
             self.key("trade", contract.key), (number * DAY_MINUTES + minute) * 64 + np.arange(60)
         )
+        per_trade = _UNITS_PER_TRADE[contract.tier]
         times: list[int] = []
         prices: list[int] = []
         volumes: list[int] = []
@@ -289,7 +294,7 @@ class Prices:
         for second, (o, h, lo, c, volume, noise) in enumerate(rows):
             if not volume:
                 continue
-            way = _fill(_order(o, h, lo, c, noise), volume, noise)
+            way = _fill(_order(o, h, lo, c, noise), volume, per_trade, noise)
             count = len(way)
             left = volume
             for place, price in enumerate(way):
@@ -316,9 +321,11 @@ def _order(o: int, h: int, lo: int, c: int, noise: int) -> list[int]:
     return way
 
 
-def _fill(way: list[int], volume: int, noise: int) -> list[int]:
-    """Return `way` with trades between its points, more of them the more is traded."""
-    extra = min(4 + ((noise >> 56) & 7), volume // 3)
+def _fill(way: list[int], volume: int, per_trade: int, noise: int) -> list[int]:
+    """Return `way` with trades between its points, one more for every `per_trade` units."""
+    extra = min(4 + ((noise >> 56) & 7), volume // per_trade, volume - len(way))
+    if extra <= 0:
+        return way
     legs = max(len(way) - 1, 1)
     filled: list[int] = []
     for place, price in enumerate(way):

@@ -222,7 +222,7 @@ def _placeholder(contract: Contract) -> dict[str, Any]:
 
 def _quote_row(market: Market, contract: Contract) -> dict[str, Any]:
     live = market.live(contract)
-    now, book = live.quote, live.book()
+    now, book = live.quote, live.book(1)
 
     def money(ticks: int) -> float:
         return float(rupees(ticks, contract))
