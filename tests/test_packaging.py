@@ -1,0 +1,62 @@
+"""One wheel carries everything that is enabled on install."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built with the pinned backend and no network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        check=True, cwd=ROOT, capture_output=True,
+    )  # fmt: skip
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
+        yield archive
+
+
+def test_the_wheel_carries_package_extension_kernel_and_notebook(wheel):
+    """Both import packages, the server's switch, the kernelspec, the notebook and the assets."""
+    names = {name.split(".data/data/")[-1] for name in wheel.namelist()}
+    assert {
+        "breeze_lab/__init__.py",
+        "breeze_lab/py.typed",
+        "breeze_lab/calendar.json",
+        "breeze_lab/practice/universe.csv",
+        "breeze_lab/notebooks/00_start_here.ipynb",
+        "breeze_lab_server/__init__.py",
+        "etc/jupyter/jupyter_server_config.d/breeze_lab_server.json",
+        "share/jupyter/kernels/breeze-lab/kernel.json",
+    } <= names
+    assert any(name.startswith("breeze_lab/widgets/assets/") for name in names)
+    assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
+
+
+def test_the_kernel_starts_with_the_extension(wheel):
+    """The kernelspec loads breeze_lab and finds Python by itself."""
+    name = next(n for n in wheel.namelist() if n.endswith("breeze-lab/kernel.json"))
+    spec = json.loads(wheel.read(name))
+    assert spec["argv"][0] == "python"
+    assert "--ext=breeze_lab" in spec["argv"]
+
+
+def test_requirements_are_pinned_by_hash_and_name_no_address():
+    """Every requirement has a version and hashes; no index, link or file is named."""
+    text = (ROOT / "requirements/lock.txt").read_text()
+    entries = [line for line in text.splitlines() if line and line[0].isalnum()]
+    assert len(entries) > 100
+    assert all("==" in line for line in entries)
+    assert text.count("--hash=sha256:") >= len(entries)
+    assert "://" not in text
+    assert "--index" not in text
+    assert "--find-links" not in text
