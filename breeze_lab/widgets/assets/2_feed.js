@@ -48,8 +48,7 @@ function open_feed({ model, instrument, interval, on_message, on_link }) {
     socket = new WebSocket(`${address.replace(/^http/, "ws")}api/feed`, SUBPROTOCOL);
     socket.onopen = () => {
       opened = true;
-      // Ten batches a second are all a chart can show.
-      socket.send(JSON.stringify({ op: "hello", client: `chart ${instrument.key}`, flush_ms: 50 }));
+      socket.send(JSON.stringify({ op: "hello", client: `chart ${instrument.key}`, flush_ms: 40 }));
       socket.send(JSON.stringify(subscribe));
       on_link("open");
     };

@@ -1,6 +1,7 @@
 // The chart: title, live badge and plot of one widget view, and the wiring between them.
 
-const REPAINT_MS = 95; // at most about ten repaints a second
+const REPAINT_MS = 100; // ten repaints a second
+const BURST = 3; // as many may follow each other at once when it was quiet before
 const STALE_S = 15;
 
 const FRAME = `
@@ -40,7 +41,7 @@ class Chart {
     this.link = "Connecting";
     this.upstream = null;
     this.relay = null;
-    this.drawn = 0;
+    this.due = 0; // when the next repaint may be
     this.root = document.createElement("div");
     this.root.className = "breeze-lab-chart";
     this.root.innerHTML = FRAME;
@@ -112,11 +113,13 @@ class Chart {
   schedule() {
     if (this.waiting) return;
     this.waiting = true;
-    const wait = Math.max(0, this.drawn + REPAINT_MS - performance.now());
+    const now = performance.now();
+    // Trades come in clusters: a short debt lets a cluster be seen and keeps the average.
+    this.due = Math.max(this.due + REPAINT_MS, now - (BURST - 1) * REPAINT_MS);
+    const wait = Math.max(0, this.due - now);
     setTimeout(() => requestAnimationFrame(() => {
       this.waiting = false;
       if (this.closed) return;
-      this.drawn = performance.now();
       this.dirty = false;
       this.quote();
       if (this.moved) {

@@ -1,0 +1,311 @@
+"""A real Chromium in front of a real JupyterLab: the chart a newcomer sees.
+
+One server, one browser and one notebook serve all tests of this file, which
+run in their order: each goes on where the one before it stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+from chromium import find
+
+from breeze_lab import processes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+TOKEN = "only-for-this-test"
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+EXTENSIONS = {
+    "breeze_lab_server": True, "jupyterlab": True, "notebook_shim": False, "jupyter_lsp": False,
+    "panel.io.jupyter_server_extension": False,
+}  # fmt: skip
+CELLS = [
+    "%load_ext breeze_lab\n%breeze_login practice",
+    "%candles RELIANCE 1m",
+    # Spins when it is run again, so that Run All does not take twelve seconds each time.
+    "import time\nruns = globals().get('runs', 0) + 1\nend = time.time() + 12 * (runs == 2)\n"
+    + "while time.time() < end:\n    pass",
+]
+CHART = ".breeze-lab-chart"
+
+#: Digest of what Bokeh painted in the price pane: its canvas alone, none of what lies over it.
+PIXELS = """() => {
+  const deep = (node, found) => {
+    if (node.tagName === 'CANVAS') found.push(node);
+    for (const child of [...(node.shadowRoot?.children ?? []), ...node.children]) deep(child, found);
+    return found;
+  };
+  const image = deep(document.querySelector('.breeze-lab-chart .bl-canvas'), [])[0].toDataURL();
+  let digest = 0;
+  for (let i = 0; i < image.length; i++) digest = (digest * 31 + image.charCodeAt(i)) | 0;
+  return digest;
+}"""
+
+
+def notebook(cells) -> str:
+    made = [
+        {"cell_type": "code", "id": f"cell-{i}", "metadata": {}, "source": source, "outputs": [],
+         "execution_count": None}
+        for i, source in enumerate(cells)
+    ]  # fmt: skip
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return json.dumps(
+        {"cells": made, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    )
+
+
+class Lab:
+    """JupyterLab, the practice market and the relay below one folder."""
+
+    def __init__(self, home: Path) -> None:
+        self.root = home / "notebooks"
+        self.runtime = home / "lab" / "runtime"
+        settings = home / "settings" / "@jupyterlab" / "apputils-extension"
+        for folder in (self.root, self.runtime, settings):
+            folder.mkdir(parents=True)
+        # The question whether to fetch news would lie over the chart.
+        (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
+        self.notebook = self.root / "chart.ipynb"
+        self.notebook.write_text(notebook(CELLS))
+        environment = {
+            **os.environ,
+            "BREEZE_LAB_HOME": str(home / "lab"),
+            "JUPYTER_CONFIG_DIR": str(home / "config"),
+            "JUPYTER_RUNTIME_DIR": str(home / "jupyter"),
+            "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+            "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+            "IPYTHONDIR": str(home / "ipython"),
+        }
+        self.process = subprocess.Popen(
+            [
+                sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--port=0",
+                "--ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}",
+                f"--ServerApp.root_dir={self.root}", f"--ServerApp.jpserver_extensions={EXTENSIONS}",
+            ],
+            env=environment, stdout=subprocess.DEVNULL, stderr=(home / "log").open("wb"),
+        )  # fmt: skip
+        self.url = until(lambda: self._url(home / "jupyter"), "JupyterLab's record")
+
+    def _url(self, folder: Path):
+        assert self.process.poll() is None, "JupyterLab ended"
+        for path in folder.glob("jpserver-*.json"):
+            with contextlib.suppress(ValueError):
+                return json.loads(path.read_text())["url"]
+        return None
+
+    def ask(self, route):
+        """Return the JSON of one of the server's routes."""
+        request = urllib.request.Request(
+            self.url + route, headers={"Authorization": f"token {TOKEN}"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    def status(self):
+        """Return what the server extension says."""
+        return self.ask("breeze-lab/api/status")
+
+    def has_kernel(self) -> bool:
+        """Say whether a page is connected to a kernel at rest: before, Run All asks for one."""
+        kernels = self.ask("api/kernels")
+        return any(k["execution_state"] == "idle" and k["connections"] for k in kernels)
+
+    def market(self):
+        """Return what the practice market says."""
+        record = processes.running(self.runtime, "practice")
+        with urllib.request.urlopen(record["status_url"], timeout=10) as answer:
+            return json.load(answer)
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+        for name in ("relay", "practice"):
+            record = processes.running(self.runtime, name)
+            if record is not None:
+                os.kill(record["pid"], signal.SIGTERM)
+                until(lambda name=name: not processes.running(self.runtime, name), f"{name}'s end")
+
+
+def until(ask, what, timeout_s=30.0):
+    """Return the first true answer; fail when none comes in time."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        answer = ask()
+        if answer:
+            return answer
+        time.sleep(0.05)
+    pytest.fail(f"{what} did not come within {timeout_s:.0f} s")
+    return None
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    running = Lab(tmp_path_factory.mktemp("browser"))
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def page(lab, tmp_path_factory):
+    """The notebook in JupyterLab, all cells run, its chart live."""
+    sync = pytest.importorskip("playwright.sync_api")
+    executable = find()
+    if executable is None:
+        pytest.skip("no Chromium here; make setup installs one")
+    with sync.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        shown = browser.new_page(viewport={"width": 1280, "height": 1000})
+        shown.errors = []
+        shown.on("pageerror", lambda error: shown.errors.append(str(error)))
+        shown.goto(f"{lab.url}lab/tree/chart.ipynb?token={TOKEN}")
+        until(lab.has_kernel, "a kernel")
+        idle(shown)
+        menu(shown, "Run", "Run All Cells")
+        shown.wait_for_selector(f"{CHART}[data-state=live]", timeout=60_000)
+        yield shown
+        browser.close()
+
+
+def menu(page, *names):
+    """Click through JupyterLab's menu bar."""
+    page.locator(".lm-MenuBar-item", has_text=names[0]).click()
+    # The accessible name of an entry ends in its shortcut, so look at the label alone.
+    page.locator(".lm-Menu-itemLabel").get_by_text(names[1], exact=True).click()
+
+
+def kernel(page) -> str:
+    return page.evaluate(
+        "document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status ?? ''"
+    )
+
+
+def idle(page):
+    until(lambda: kernel(page) == "idle", "an idle kernel", 60)
+
+
+def data(page):
+    """Return the data attributes of the only chart."""
+    return page.evaluate(f"({{...document.querySelector('{CHART}').dataset}})")
+
+
+def repaints(page) -> int:
+    return int(data(page)["repaints"])
+
+
+def test_a_new_notebook_shows_moving_candles(page):
+    """Run All gives a chart whose pixels and last price change."""
+    first, price = page.evaluate(PIXELS), data(page)["lastPrice"]
+    until(lambda: page.evaluate(PIXELS) != first, "other pixels", 15)
+    until(lambda: data(page)["lastPrice"] != price, "another price", 30)
+    assert data(page)["key"] == "NSE:RELIANCE"
+    assert page.locator(f"{CHART} .bl-symbol").inner_text() == "RELIANCE"
+    assert page.locator(f"{CHART} .bl-practice").is_visible()
+
+
+def test_the_chart_moves_while_a_cell_spins(page):
+    """A cell that never yields for ten seconds stops nothing: at least 50 repaints meanwhile."""
+    idle(page)
+    page.locator(".jp-CodeCell").nth(2).locator(".cm-content").click()
+    page.keyboard.press("Control+Enter")
+    until(lambda: kernel(page) == "busy", "a busy kernel")
+    before, pixels, begin = repaints(page), page.evaluate(PIXELS), time.monotonic()
+    until(lambda: time.monotonic() - begin >= 10, "ten seconds")
+    painted = repaints(page) - before
+    assert kernel(page) == "busy"
+    assert page.evaluate(PIXELS) != pixels
+    assert painted >= 50
+
+
+def test_hovering_shows_the_candle(page):
+    """The tooltip names time in IST, open, high, low, close and volume, and goes with the mouse."""
+    idle(page)
+    page.locator(CHART).scroll_into_view_if_needed()
+    box = page.locator(f"{CHART} .bl-plot").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + 120)
+    tip = page.locator(f"{CHART} .bl-tip")
+    tip.wait_for(state="visible", timeout=5000)
+    text = tip.inner_text()
+    assert all(word in text for word in ("IST", "Open", "High", "Low", "Close", "Volume"))
+    assert page.locator(f"{CHART} .bl-price-tag").is_visible()
+    numbers = [float(part.replace(",", "")) for part in tip.locator("dd").all_inner_texts()[:4]]
+    opened, high, low, close = numbers
+    assert low <= min(opened, close) <= max(opened, close) <= high
+    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] - 40)
+    tip.wait_for(state="hidden", timeout=5000)
+
+
+def test_dragging_shows_older_candles_and_latest_comes_back(page):
+    """A pan leaves the newest candle until the button brings it back."""
+    box = page.locator(f"{CHART} .bl-plot").bounding_box()
+    y = box["y"] + 150
+    latest = page.locator(f"{CHART} .bl-latest")
+    assert latest.is_hidden()
+    page.mouse.move(box["x"] + 200, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 500, y, steps=8)
+    page.mouse.up()
+    latest.wait_for(state="visible", timeout=5000)
+    latest.click()
+    latest.wait_for(state="hidden", timeout=5000)
+
+
+def test_a_killed_relay_is_seen_and_healed(page, lab):
+    """The badge says so when the relay dies, and the chart goes on with the next one."""
+    pid = lab.status()["relay"]["pid"]
+    page.evaluate(
+        f"new MutationObserver(() => window.seen = true).observe(document.querySelector('{CHART}'),"
+        " {attributeFilter: ['data-state']})"
+    )
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: page.evaluate("window.seen === true"), "the offline badge", 10)
+    page.wait_for_selector(f"{CHART}[data-state=live]", timeout=15_000)
+    before = repaints(page)
+    until(lambda: repaints(page) > before, "a repaint", 10)
+    assert lab.status()["relay"]["pid"] != pid
+    assert lab.market()["connections"]["stream"] == 1
+
+
+def test_a_restarted_kernel_leaves_the_chart_alive_and_one_connection(page, lab):
+    """The chart outlives its kernel; after Run All there is one chart, socket and connection."""
+    menu(page, "Kernel", "Restart Kernel…")
+    page.locator(".jp-Dialog button.jp-mod-warn").click()
+    idle(page)
+    before = repaints(page)
+    until(lambda: repaints(page) > before, "a repaint without the kernel", 10)
+    page.evaluate(f"document.querySelector('{CHART}').dataset.old = 'yes'")
+    menu(page, "Run", "Run All Cells")
+    page.wait_for_selector(f"{CHART}:not([data-old])[data-state=live]", timeout=60_000)
+    assert page.locator(CHART).count() == 1
+    until(lambda: lab.status()["browsers"] == 1, "the end of the old socket", 10)
+    market = lab.market()
+    assert market["connections"]["stream"] == 1
+    assert market["rooms"] == {"4.1!2885": 1}
+
+
+def test_the_saved_notebook_stays_small(page, lab):
+    """A chart costs kilobytes: neither BokehJS nor the candles are written into the notebook."""
+    idle(page)
+    menu(page, "File", "Save Notebook")
+    until(lambda: "application/vnd.jupyter.widget-view+json" in lab.notebook.read_text(), "a save")
+    assert lab.notebook.stat().st_size < 10_000
+
+
+def test_the_page_raised_no_error(page):
+    """Nothing above threw in the browser."""
+    assert page.errors == []
