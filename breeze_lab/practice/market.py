@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass
-from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -284,10 +283,9 @@ class Market:
         """What is listed today."""
         return contracts.listing(self.prices, self.today)
 
-    def master_time(self) -> str:
-        """Return when today's master was made, as an HTTP date: half past seven in India."""
-        made = midnight(number_at(self.clock.now_ms() / 1000)) + 27_000
-        return formatdate(made, usegmt=True)
+    def master_time(self) -> int:
+        """Return the Unix second at which today's master was made: half past seven in India."""
+        return midnight(number_at(self.clock.now_ms() / 1000)) + 27_000
 
     def room(self, market: str, token: str) -> Contract | None:
         """Return the contract of a room's market number and token, or None."""

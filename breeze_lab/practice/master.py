@@ -46,22 +46,13 @@ _MONTH_LABELS: Final = ("1-Mon", "2-Mon", "3-Mon")
 
 #: A few real funds, so that the member has rows; the SDK ignores it.
 _FUNDS: Final = (
-    (
-        '"21","103D","103616","53.3696","29-Jul-2026","H","4","SBI Large Cap Fund - IDCW","Dividend",'
-        '"N","SBI FUNDS MANAGEMENT PVT LTD",Large Cap Fund,Equity,"INF200K01164","INF200K01172",'
-        '"Mutual Fund","N"'
-    ),
-    (
-        '"10","MCOD","105757","52.705","29-Jul-2026","B","5","HDFC Mid Cap Fund - IDCW Option",'
-        '"Dividend","N","HDFC ASSET MANAGEMENT COMPANY LIMITED",Mid Cap Fund,Equity,"INF179K01CS0",'
-        '"INF179K01CT8","Mutual Fund","N"'
-    ),
-    (
-        '"11","215","108909","147.738","29-Jul-2026","H","4",'
-        '"Bandhan Value Fund - Regular Plan - Growth","Growth","N","BANDHAN MUTUAL FUND",'
-        'Value Fund,Equity,"INF194K01342","*","Mutual Fund","N"'
-    ),
-)
+    ("21", "103D", "103616", "SBI Large Cap Fund - IDCW", "Dividend", "SBI FUNDS MANAGEMENT PVT LTD",
+     "Large Cap Fund", "INF200K01164"),
+    ("10", "MCOD", "105757", "HDFC Mid Cap Fund - IDCW Option", "Dividend",
+     "HDFC ASSET MANAGEMENT COMPANY LIMITED", "Mid Cap Fund", "INF179K01CS0"),
+    ("11", "215", "108909", "Bandhan Value Fund - Regular Plan - Growth", "Growth",
+     "BANDHAN MUTUAL FUND", "Value Fund", "INF194K01342"),
+)  # fmt: skip
 
 
 @functools.cache
@@ -88,7 +79,7 @@ def build(prices: Prices, listing: Listing) -> bytes:
     for contract in listing.contracts:
         name, write = members[contract.exchange]
         parts[name].append(write(contract))
-    parts["MFScripMaster.txt"] = list(_FUNDS)
+    parts["MFScripMaster.txt"] = [_fund(*fund) for fund in _FUNDS]
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name, header in headers().items():
@@ -100,6 +91,14 @@ def build(prices: Prices, listing: Listing) -> bytes:
 
 def _text(value: str) -> str:
     return f'"{value}"'
+
+
+def _fund(
+    company: str, code: str, amfi: str, name: str, option: str, manager: str, kind: str, isin: str
+) -> str:
+    start = [company, code, amfi, "50", "29-Jul-2026", "H", "4", name, option, "N", manager]
+    end = [isin, "*", "Mutual Fund", "N"]
+    return ",".join([*map(_text, start), kind, "Equity", *map(_text, end)])
 
 
 class _Rows:

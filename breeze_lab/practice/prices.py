@@ -177,7 +177,7 @@ class Prices:
 
     def _day_volume(self, contract: Contract, numbers: Ints, close: Ints) -> Ints:
         if contract.kind == "index":
-            # As much each second as a liquid stock, so that an index ticks as often; nobody is told.
+            # As much each second as a liquid stock, so that it ticks as often; nobody is told.
             counts = [(self.hours(contract, int(n)) or (0, 375))[1] for n in numbers]
             return np.array(counts, np.int64) * (60 * _INDEX_UNITS)
         word = bits(self.key("volume", contract.key), numbers)

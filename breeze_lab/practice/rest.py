@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import html
 import json
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -187,11 +188,15 @@ class Rest:
         """Serve the zip, or 304 when the caller has it."""
         self.calls += 1
         data, etag = await asyncio.to_thread(self.master)
+        made = self.market.master_time()
         headers = {
-            "ETag": f'"{etag}"', "Last-Modified": self.market.master_time(),
+            "ETag": f'"{etag}"', "Last-Modified": formatdate(made, usegmt=True),
             "Content-Type": "application/x-zip-compressed",
         }  # fmt: skip
-        if f'"{etag}"' in request.headers.get("If-None-Match", ""):
+        known = request.headers.get("If-None-Match")
+        since = request.if_modified_since
+        # A tag decides alone where there is one (RFC 9110, 13.2.2).
+        if f'"{etag}"' in known if known else since and since.timestamp() >= made:
             return web.Response(status=304, headers=headers)
         return web.Response(body=data, headers=headers)
 

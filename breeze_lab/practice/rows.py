@@ -214,7 +214,8 @@ def _placeholder(contract: Contract) -> dict[str, Any]:
                "previous_close", "ltp_percent_change", "upper_circuit", "lower_circuit")  # fmt: skip
     return {
         "exchange_code": "NA", "product_type": "", "stock_code": contract.code,
-        "expiry_date": None, "right": None, "strike_price": 0.0, **dict.fromkeys(numbers, 0.0),
+        "expiry_date": None, "right": None, "strike_price": 0.0,
+        **dict.fromkeys(numbers, 0.0),
         "ltt": "NA", "best_bid_quantity": "0", "best_offer_quantity": "0",
         "total_quantity_traded": "0", "spot_price": None,
     }  # fmt: skip
