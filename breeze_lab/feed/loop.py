@@ -274,10 +274,10 @@ class FeedLoop:
         self._welcomed.set()
 
     def _refused(self, message: dict[str, Any]) -> None:
-        kind = getattr(errors, message["error"], errors.FeedError)
-        exc = kind(message["message"])
         request_id = message.get("id", 0)
         entry = self._asked.pop(request_id, None)
+        unnamed = errors.FeedError if entry is None else errors.SubscriptionRefused
+        exc = getattr(errors, message["error"], unnamed)(message["message"])
         waiting = self._waiting.get(request_id) if entry is None else entry.ready
         if waiting is not None and not waiting.done():
             waiting.set_exception(exc)

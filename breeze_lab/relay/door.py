@@ -38,8 +38,8 @@ _log: Final = logging.getLogger(__name__)
 LARGEST_MESSAGE: Final = 2**20
 #: Time for the answer to a shutdown to leave.
 _LAST_WORDS_S: Final = 0.05
-#: Websocket close code "try again later".
-_TRY_AGAIN: Final = 1013
+#: Time for consumers to hear that the relay ends.
+_FAREWELL_S: Final = 0.5
 
 
 class Door:
@@ -58,32 +58,43 @@ class Door:
         self.hub = hub
         self.stop = asyncio.Event()
         self._on_login = on_login
+        self._connections: set[ServerConnection] = set()
 
     @contextlib.asynccontextmanager
     async def open(self, path: Path) -> AsyncIterator[None]:
         """Listen at `path` while the block runs; the file is there only then."""
-        async with unix_serve(
+        # No pings: a kernel busy for minutes lives, and a dead one ends its socket.
+        server = await unix_serve(
             self._serve, sock=_listen(path), subprotocols=[MSGPACK, JSON], compression=None,
             max_size=LARGEST_MESSAGE, ping_interval=None, close_timeout=1.0, server_header=None,
-        ):  # fmt: skip
-            # No pings: a kernel busy for minutes lives, and a dead one ends its socket.
+        )  # fmt: skip
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)  # noqa: ASYNC240 - one system call, at the end
+            server.close()
             try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)  # noqa: ASYNC240 - one system call, at the end
+                async with asyncio.timeout(_FAREWELL_S):
+                    await server.wait_closed()
+            except TimeoutError:  # somebody does not read, so a goodbye cannot be written
+                for connection in self._connections:
+                    connection.transport.abort()
 
     async def _serve(self, connection: ServerConnection) -> None:
         codec = Codec(connection.subprotocol or MSGPACK)
         consumer = self.hub.attach(codec)
+        self._connections.add(connection)
         writer = asyncio.create_task(self._write(connection, consumer))
         try:
             async for data in connection:
                 await self._answer(consumer, data)
-                if consumer.overrun:
-                    await connection.close(_TRY_AGAIN, "answers are not being read")
+                if consumer.overrun:  # it does not read, so a goodbye could not be written
+                    _log.warning("Gave up %s: its answers are not being read.", consumer.name)
+                    connection.transport.abort()
         except ConnectionClosed:
             pass
         finally:
+            self._connections.discard(connection)
             self.hub.detach(consumer)
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)

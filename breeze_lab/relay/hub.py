@@ -105,8 +105,10 @@ class Hub:
             When there are too many rooms, or when a key already means another
             instrument to this consumer. Nothing is subscribed then.
         """
-        rooms = {room for _, room, _ in wanted}
-        if len(self._by_room.keys() | rooms) > MAX_ROOMS:
+        rooms = dict.fromkeys(
+            room for _, room, _ in wanted
+        )  # in order, so that joins are repeatable
+        if len(self._by_room.keys() | rooms.keys()) > MAX_ROOMS:
             raise SubscriptionRefused(
                 f"The broker streams at most {MAX_ROOMS} instruments and "
                 f"{len(self._by_room)} are already subscribed. Close what is not needed."

@@ -24,7 +24,8 @@ __all__ = [
 ]
 
 #: Largest id that every client can write: JavaScript's integers end here.
-Id: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+_LARGEST_ID: Final = 2**53
+Id: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST_ID)]
 Key: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
 Room: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A\d{1,2}\.[12]!.{1,40}\Z")]
 Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=4096)]
@@ -147,4 +148,4 @@ def _id(raw: bytes, *, text: bool) -> int | None:
         found = loose["id"]
     except (msgspec.MsgspecError, RecursionError, TypeError, KeyError, IndexError):
         return None
-    return found if type(found) is int else None
+    return found if type(found) is int and 0 <= found <= _LARGEST_ID else None
