@@ -56,6 +56,7 @@ class StreamServer:
         self._sio.on("join", self._join)
         self._sio.on("leave", self._leave)
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(lambda *_: None)  # breaking its tasks is the point
         self._runner: web.AppRunner | None = None
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
