@@ -38,9 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["practice"]:  # it has its own options
-        from breeze_lab.practice import __main__ as practice
+        from breeze_lab.practice.server import main as serve
 
-        return practice.main(words[1:])
+        return serve(words[1:])
     parser = _parser()
     # `breeze-lab --no-browser` is `breeze-lab lab --no-browser`.
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
