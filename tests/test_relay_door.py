@@ -22,7 +22,7 @@ from breeze_lab import clock, processes
 from breeze_lab.relay.messages import BadRequest, parse
 
 RELAY = [sys.executable, "-m", "breeze_lab.relay"]
-MANY = 30_000
+MANY = 26_000
 
 
 @pytest.fixture
