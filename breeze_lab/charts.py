@@ -51,6 +51,7 @@ __all__ = [
     "candles_figure",
     "columns",
     "decimals",
+    "has_volume",
     "still",
 ]
 
@@ -124,6 +125,11 @@ def columns(frame: DataFrame, *, limit: int = MAX_CANDLES) -> dict[str, Any]:
     return data | {name: tail[name].to_numpy(dtype=float) for name in _FIELDS}
 
 
+def has_volume(frame: DataFrame) -> bool:
+    """Say whether anything was traded in `frame`; an empty one may yet be."""
+    return not len(frame) or bool((frame["volume"] > 0).any())
+
+
 def candles_figure(
     frame: DataFrame | None = None,
     *,
@@ -132,6 +138,7 @@ def candles_figure(
     theme: Theme = "light",
     height: int = 480,
     limit: int = MAX_CANDLES,
+    with_volume: bool = True,
 ) -> Column:
     """Return a price pane with candles and a volume pane linked below it.
 
@@ -150,6 +157,8 @@ def candles_figure(
         Of both panes together, in pixels.
     limit
         Most candles to draw; older ones are left out.
+    with_volume
+        False leaves the lower pane out: nobody trades an index.
 
     Returns
     -------
@@ -172,12 +181,12 @@ def candles_figure(
     }  # fmt: skip
     below = max(height // 4, 90)
     price = figure(
-        name="price", height=height - below, y_range=Range1d(start=0, end=1),
-        min_border_top=8, min_border_bottom=2, **shared,
+        name="price", height=height - below if with_volume else height, min_border_top=8,
+        y_range=Range1d(start=0, end=1), min_border_bottom=2 if with_volume else 28, **shared,
     )  # fmt: skip
     volume = figure(
-        name="volume", height=below, y_range=Range1d(start=0, end=1),
-        min_border_top=2, min_border_bottom=28, **shared,
+        name="volume", height=below, min_border_top=2,
+        y_range=Range1d(start=0, end=1), min_border_bottom=28, **shared,
     )  # fmt: skip
     for source in (history, live):
         _draw_bars(price, volume, source)
@@ -194,7 +203,9 @@ def candles_figure(
         model.js_on_change(name, fit)
     if count:
         _fit(price, volume, data)
-    return column(price, volume, sizing_mode="stretch_width", spacing=0, name="candles")
+    price.xaxis.visible = not with_volume
+    panes = [price, volume] if with_volume else [price]
+    return column(*panes, sizing_mode="stretch_width", spacing=0, name="candles")
 
 
 def still(
@@ -220,9 +231,11 @@ def still(
     bokeh.models.Column
         Hovering shows the time in IST, open, high, low, close and volume.
     """
+    traded = has_volume(frame)
     layout = candles_figure(
-        frame, interval_s=interval_s, tick_size=tick_size, theme=theme, height=height
-    )
+        frame, interval_s=interval_s, tick_size=tick_size, theme=theme, height=height,
+        with_volume=traded,
+    )  # fmt: skip
     when = CustomJSHover(args={"interval": interval_s}, code=scripts.HOVER_TIME)
     for pane in layout.children:
         assert isinstance(pane, figure)
@@ -231,7 +244,7 @@ def still(
             formatters={"@t": when},
             tooltips=[("Time", "@t{custom}"), ("Open", "@open{0,0.00}"), ("High", "@high{0,0.00}"),
                       ("Low", "@low{0,0.00}"), ("Close", "@close{0,0.00}"),
-                      ("Volume", "@volume{0,0}")],
+                      *([("Volume", "@volume{0,0}")] if traded else [])],
         ))  # fmt: skip
     price = layout.children[0]
     assert isinstance(price, figure)
@@ -283,13 +296,13 @@ def _label_axes(
                 major_label_text_font=FONT, major_label_text_font_size="11px",
                 major_label_standoff=8,
             )  # fmt: skip
-    price.xaxis.visible = False
 
 
 def _colour(pane: figure, palette: Palette) -> None:
     # The page's background shines through: filling frame and border apart leaves a seam.
     pane.background_fill_color = pane.border_fill_color = None
-    pane.styles = {"background-color": palette.background}
+    # Bokeh clears its canvas half a pixel off, so the first column keeps a trace of what was there.
+    pane.styles = {"background-color": palette.background, "clip-path": "inset(0 0 0 1px)"}
     for grid in pane.grid:
         grid.grid_line_color = palette.grid
     for axis in (*pane.xaxis, *pane.yaxis):

@@ -112,8 +112,9 @@ class LiveChart(anywidget.AnyWidget):
         self._fetched_s = time.time()
         self._comm_feed: RelayComm | None = None
         layout = charts.candles_figure(
-            interval_s=self.interval.value, tick_size=instrument.tick_size, height=height
-        )
+            interval_s=self.interval.value, tick_size=instrument.tick_size, height=height,
+            with_volume=charts.has_volume(frame),
+        )  # fmt: skip
         # As text, because BokehJS changes what it is given and a second view starts anew.
         super().__init__(
             config=json.dumps(self._config(practice, theme, height, visible)),

@@ -99,7 +99,6 @@ class RelayComm:
             self._connection = connection
             connection.send(json.dumps(self._hello))
             connection.send(json.dumps(self._subscribe))
-            self._send({"op": "frame", "link": "open"})
             for text in connection:
                 if self._closed.is_set():
                     return

@@ -50,10 +50,10 @@ function open_feed({ model, instrument, interval, on_message, on_link }) {
       opened = true;
       socket.send(JSON.stringify({ op: "hello", client: `chart ${instrument.key}`, flush_ms: 40 }));
       socket.send(JSON.stringify(subscribe));
-      on_link("open");
     };
     socket.onmessage = (event) => {
       const message = JSON.parse(event.data);
+      if (message.op === "welcome") on_link("open"); // the server answers before the relay does
       if (message.op === "snapshot") wait = FIRST_WAIT_MS;
       on_message(message);
     };
@@ -81,8 +81,13 @@ function open_feed({ model, instrument, interval, on_message, on_link }) {
   };
   const from_kernel = (message) => {
     if (!by_kernel || closed || message.op !== "frame") return;
-    if (message.link) on_link(message.link);
-    else on_message(JSON.parse(message.text));
+    if (message.link) {
+      on_link(message.link);
+      return;
+    }
+    const inner = JSON.parse(message.text);
+    if (inner.op === "welcome") on_link("open");
+    on_message(inner);
   };
   model.on("msg:custom", from_kernel);
   connect();

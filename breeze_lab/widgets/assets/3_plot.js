@@ -37,6 +37,7 @@ class Plot {
       this.paint_ms = performance.now() - begin;
     };
     this.show_latest();
+    this.fence();
     this.refill();
     let queued = false;
     this.window.change.connect(() => {
@@ -60,8 +61,19 @@ class Plot {
 
   show_latest() {
     const x = this.bars.last?.x ?? 0;
-    const span = this.config.visible;
+    // Candles narrower than six pixels are hard to read, a handful in a wide pane look lost.
+    const fitting = Math.floor(this.element.clientWidth / 6);
+    const span = Math.max(Math.min(this.config.visible, fitting, this.bars.rows.length), 40);
     this.window.setv({ start: x - span + 0.5, end: x + 0.5 + this.config.margin });
+  }
+
+  /** Keep dragging and zooming near the candles. */
+  fence() {
+    const { rows, last } = this.bars;
+    if (!rows.length) return;
+    const [first, room] = [rows[0].x - 0.5, 20];
+    const bounds = [Math.min(first - room, this.window.start), last.x + room * 2];
+    this.window.setv({ bounds, min_interval: 15 });
   }
 
   /** Give Bokeh the visible closed bars only: a paint then costs what is seen, not what is held. */
@@ -72,7 +84,6 @@ class Plot {
     const from = Math.ceil(this.window.start) - 1 - first;
     const to = Math.min(Math.floor(this.window.end) + 2 - first, rows.length - 2);
     this.history.data = this.bars.columns(from, to);
-    this.filled = rows.length && rows[rows.length - 1].x;
   }
 
   /** Hand the changed bars to Bokeh, which paints in the coming frame. */
@@ -85,6 +96,7 @@ class Plot {
       if (was_following) {
         this.window.setv({ start: this.window.start + by, end: this.window.end + by });
       }
+      this.fence();
       this.refill();
     }
     this.live.data = bars.columns(bars.rows.length - 2, bars.rows.length);
@@ -137,7 +149,7 @@ class Plot {
     const parts = ["cross-x", "cross-y", "time-tag", "price-tag", "tip"].map((n) => this.part(n));
     const [cross_x, cross_y, time_tag, price_tag, tip] = parts;
     const { pointer } = this;
-    const volume = this.box(this.volume);
+    const volume = this.volume ? this.box(this.volume) : price;
     const right = price.left + price.width;
     const bottom = volume.top + volume.height;
     const inside = pointer && pointer.x >= price.left && pointer.x <= right
@@ -147,7 +159,7 @@ class Plot {
     for (const part of parts) part.hidden = !inside;
     if (!inside) return;
     tip.hidden = time_tag.hidden = !row;
-    const over_price = pointer.y <= price.top + price.height;
+    const over_price = !this.volume || pointer.y <= price.top + price.height;
     const view = over_price ? this.price : this.volume;
     const pane = over_price ? price : volume;
     const value = view.frame.y_scale.invert(pointer.y - pane.top + view.frame.bbox.top);
@@ -180,8 +192,8 @@ class Plot {
       ["Open", say(row.open, decimals)], ["High", say(row.high, decimals)],
       ["Low", say(row.low, decimals)], ["Close", say(row.close, decimals)],
       ["Change", `${sign}${say(Math.abs(change), decimals)}${percent}`],
-      ["Volume", say(row.volume, 0)],
     ];
+    if (this.volume) cells.push(["Volume", say(row.volume, 0)]);
     tip.dataset.direction = change >= 0 ? "up" : "down";
     const title = document.createElement("div");
     title.className = "bl-tip-time";
@@ -230,9 +242,11 @@ class Plot {
   /** Scale what is visible by `factor`, keeping ordinal `around` where it is. */
   zoom(factor, around) {
     const { start, end } = this.window;
-    const span = Math.min(Math.max((end - start) * factor, 15), this.bars.most * 1.05);
+    const [least, most] = this.window.bounds ?? [-Infinity, Infinity];
+    const span = Math.max((end - start) * factor, 15);
     const share = (around - start) / (end - start);
-    this.window.setv({ start: around - span * share, end: around + span * (1 - share) });
+    const from = Math.max(around - span * share, least);
+    this.window.setv({ start: from, end: Math.min(around + span * (1 - share), most) });
   }
 
   // --- theme ----------------------------------------------------------------------------------
@@ -247,7 +261,7 @@ class Plot {
       for (const axis of [...model.below, ...model.right]) {
         axis.major_label_text_color = palette.text;
       }
-      model.styles = { "background-color": "transparent" };
+      model.styles = { ...model.styles, "background-color": "transparent" };
       for (const { glyph } of model.renderers) {
         const colour = glyph.tags.includes("up") ? palette.up : palette.down;
         if (glyph.properties.fill_color) glyph.fill_color = colour;

@@ -76,6 +76,7 @@ class Chart {
       on_message: (message) => this.take(message),
       on_link: (link) => {
         this.link = link;
+        if (link !== "open") this.upstream = null;
         this.badge();
       },
     });
