@@ -388,3 +388,32 @@ def test_nothing_is_known_before_the_first_day():
     for interval in Interval:
         assert len(history.series(OPEN, stock, interval, span, END_MS)) == 0
     assert date(2014, 1, 1) == FIRST_DAY
+
+
+def test_in_exchange_hours_nothing_trades_at_night():
+    """With true hours the last quote of Friday stands until Monday's first second."""
+    stock = universe().cash["NSE", "RELIND"]
+    friday = day_number(date(2026, 11, 20))
+    sunday_night_ms = (midnight(friday + 2) + 7200) * 1000
+    live = Live(HOURS, stock, sunday_night_ms)
+    opened = midnight(friday) + 33_300
+    close = HOURS.days(stock, np.array([friday])).take(0)
+    assert clock.from_epoch(live.quote.time_ms / 1000).date() == date(2026, 11, 20)
+    assert live.quote.time_ms // 1000 >= opened + 380 * 60 - 60
+    assert (live.quote.last, live.quote.volume) == (close.close, close.volume)
+    assert live.next_ms is None
+    assert live.prepare() == (opened + 3 * 86_400) * 1000
+    live.advance()
+    live.step()
+    assert live.quote.volume < 5000
+    assert live.quote.previous_close == close.close
+
+
+def test_a_market_open_since_today_has_true_hours_before():
+    """Yesterday keeps its hours; from the first open day on every minute of the day exists."""
+    stock = universe().cash["NSE", "RELIND"]
+    sunday = day_number(date(2026, 11, 22))
+    prices = Prices(1, date(2026, 11, 22))
+    assert prices.minutes(stock, sunday - 1) is None
+    assert len(prices.minutes(stock, sunday - 2).volume) == 380
+    assert (prices.minutes(stock, sunday).volume > 0).sum() == 1440

@@ -46,13 +46,10 @@ _MONTH_LABELS: Final = ("1-Mon", "2-Mon", "3-Mon")
 
 #: A few real funds, so that the member has rows; the SDK ignores it.
 _FUNDS: Final = (
-    ("21", "103D", "103616", "SBI Large Cap Fund - IDCW", "Dividend", "SBI FUNDS MANAGEMENT PVT LTD",
-     "Large Cap Fund", "INF200K01164"),
-    ("10", "MCOD", "105757", "HDFC Mid Cap Fund - IDCW Option", "Dividend",
-     "HDFC ASSET MANAGEMENT COMPANY LIMITED", "Mid Cap Fund", "INF179K01CS0"),
-    ("11", "215", "108909", "Bandhan Value Fund - Regular Plan - Growth", "Growth",
-     "BANDHAN MUTUAL FUND", "Value Fund", "INF194K01342"),
-)  # fmt: skip
+    ("21", "103D", "103616", "SBI Large Cap Fund - IDCW", "Dividend", "INF200K01164"),
+    ("10", "MCOD", "105757", "HDFC Mid Cap Fund - IDCW Option", "Dividend", "INF179K01CS0"),
+    ("11", "215", "108909", "Bandhan Value Fund - Regular Plan - Growth", "Growth", "INF194K01342"),
+)
 
 
 @functools.cache
@@ -79,7 +76,7 @@ def build(prices: Prices, listing: Listing) -> bytes:
     for contract in listing.contracts:
         name, write = members[contract.exchange]
         parts[name].append(write(contract))
-    parts["MFScripMaster.txt"] = [_fund(*fund) for fund in _FUNDS]
+    parts["MFScripMaster.txt"] = [_fund(fund) for fund in _FUNDS]
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name, header in headers().items():
@@ -93,12 +90,11 @@ def _text(value: str) -> str:
     return f'"{value}"'
 
 
-def _fund(
-    company: str, code: str, amfi: str, name: str, option: str, manager: str, kind: str, isin: str
-) -> str:
-    start = [company, code, amfi, "50", "29-Jul-2026", "H", "4", name, option, "N", manager]
-    end = [isin, "*", "Mutual Fund", "N"]
-    return ",".join([*map(_text, start), kind, "Equity", *map(_text, end)])
+def _fund(fund: tuple[str, ...]) -> str:
+    *names, option, isin = fund
+    code = [*names[:3], "50", "29-Jul-2026", "H", "4", names[3], option, "N", names[3].split()[0]]
+    kinds = ["Mutual Fund", "Equity"]  # the two columns that are written without quotes
+    return ",".join([*map(_text, code), *kinds, *map(_text, (isin, "*", "Mutual Fund", "N"))])
 
 
 class _Rows:

@@ -138,10 +138,7 @@ class Rest:
         fields = _json(body) or {}
         if fields.get("AppKey") != self.account.app_key:
             return _envelope(None, 5, "Public Key does not exist.")
-        if str(fields.get("SessionToken")) not in (
-            self.account.api_session,
-            self.account.session_key,
-        ):
+        if str(fields.get("SessionToken")) != self.account.api_session:
             return _envelope(None, 500, "Resource not available.")
         return _envelope(self.account.details(self.market.clock.now()))
 

@@ -210,8 +210,10 @@ def _twin(contract: Contract, exchange: str) -> Contract | None:
 
 
 def _placeholder(contract: Contract) -> dict[str, Any]:
-    numbers = ("ltp", "best_bid_price", "best_offer_price", "open", "high", "low",
-               "previous_close", "ltp_percent_change", "upper_circuit", "lower_circuit")  # fmt: skip
+    numbers = (
+        "ltp", "best_bid_price", "best_offer_price", "open", "high", "low", "previous_close",
+        "ltp_percent_change", "upper_circuit", "lower_circuit",
+    )  # fmt: skip
     return {
         "exchange_code": "NA", "product_type": "", "stock_code": contract.code,
         "expiry_date": None, "right": None, "strike_price": 0.0,
