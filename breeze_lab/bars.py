@@ -177,6 +177,15 @@ class BarBuilder:
         """
         return None if self.start_s is None else self._bar(complete=False)
 
+    def values(self) -> tuple[int, float, float, float, float, int, int | None] | None:
+        """Return the forming bar as plain numbers, beginning with `start_s`; or None."""
+        if self.start_s is None:
+            return None
+        return (
+            self.start_s, self._open, self._high, self._low, self._close, self._volume,
+            self._open_interest,
+        )  # fmt: skip
+
     def gap(self) -> None:
         """Note that ticks were missed: the forming bar can no longer be complete."""
         self.whole = self._listening = False
@@ -187,10 +196,14 @@ class BarBuilder:
 
         A tick older than the forming bar is ignored: a closed bar never changes.
         """
-        price, moment = tick.last, tick.exchange_time
-        if price is None or moment is None:
+        moment = tick.exchange_time
+        return None if moment is None else self.add_at(int(moment.timestamp()), tick)
+
+    def add_at(self, epoch_s: int, tick: Tick) -> Bar | None:
+        """Do what `add` does for a tick whose exchange time in Unix seconds is known."""
+        price = tick.last
+        if price is None:
             return None
-        epoch_s = int(moment.timestamp())
         if self.start_s is not None and epoch_s < self.start_s:
             return None
         traded = self._traded(tick.volume, epoch_s)
@@ -205,8 +218,10 @@ class BarBuilder:
             self._open = self._high = self._low = price
             self._volume = 0
             self._open_interest = None
-        self._high = max(self._high, price)
-        self._low = min(self._low, price)
+        elif price > self._high:
+            self._high = price
+        elif price < self._low:
+            self._low = price
         self._close = price
         self._volume += traded
         if tick.open_interest is not None:

@@ -9,6 +9,7 @@ never read.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -117,6 +118,8 @@ _UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, OSError, Typ
 
 
 def _number(value: Field) -> float | None:
+    if type(value) is float and -_ABSURD < value < _ABSURD:  # nearly always
+        return value
     if value is None or value == "":
         return None
     number = float(value)
@@ -126,6 +129,8 @@ def _number(value: Field) -> float | None:
 
 
 def _whole(value: Field) -> int | None:
+    if type(value) is int and -_ABSURD < value < _ABSURD:  # nearly always
+        return value
     number = _number(value)
     return None if number is None else int(number)
 
@@ -148,7 +153,13 @@ def _turnover(value: Field) -> float | None:
 
 
 def _time(value: Field) -> datetime | None:
-    return clock.from_epoch(int(value)) if value not in ("", None, 0) else None
+    return _moment(int(value)) if value not in ("", None, 0) else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _moment(epoch_s: int) -> datetime:
+    """Return an exchange time; many ticks share one."""
+    return clock.from_epoch(epoch_s)
 
 
 def decode_frame(frame: list[Field]) -> Tick | Depth:

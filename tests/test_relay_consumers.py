@@ -93,9 +93,7 @@ def test_sleeper_wakes_to_the_newest_tick_of_each_key(keys):
         consumer.take(Sample(key, count[key], (key, count[key])), every=True)
         assert consumer.waiting <= 10
     (batch,) = read(consumer)
-    assert dict(batch["ticks"]) == {
-        k: n for k, n in count.items() if n
-    }
+    assert dict(batch["ticks"]) == {k: n for k, n in count.items() if n}
     assert sum(last - first + 1 for _, first, last, _ in batch["lost"]) + len(
         batch["ticks"]
     ) == len(keys)
@@ -250,7 +248,7 @@ def test_lost_link_marks_the_forming_bar():
         line.take(decode_frame(frame(second=second)), 1, 0)
     rows = line.series[Interval.S1].rows()
     # Second 0 began unheard, 2 was open when the link broke, 3 is the first after it.
-    assert [row[9] for row in rows] == [False, True, False, False, True, True]
+    assert [row.values[9] for row in rows] == [False, True, False, False, True, True]
     assert line.gaps == 1
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from breeze_lab.bars import Interval
-    from breeze_lab.relay.market import BarRow, Codec, Line, Sample, Series
+    from breeze_lab.relay.market import Codec, Line, Row, Sample, Series
 
 __all__ = ["QUEUE_LIMIT", "Consumer", "Watch"]
 
@@ -53,7 +53,7 @@ class Watch:
         if self.ticks:
             consumer.take(sample, every=self.every)
         for interval in self.intervals:
-            since_s = changed[interval]
+            since_s = changed.get(interval)
             if since_s is not None:
                 consumer.take_bars(self.line.series[interval], since_s)
 
@@ -65,7 +65,7 @@ class _Pending:
     samples: list[Sample] = field(default_factory=list)
     latest: dict[str, Sample] = field(default_factory=dict)
     series: dict[Series, int] = field(default_factory=dict)
-    bars: list[BarRow] = field(default_factory=list)
+    bars: list[Row] = field(default_factory=list)
     lost: dict[str, list[Any]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
@@ -99,7 +99,7 @@ class _Pending:
         if samples:
             message["ticks"] = [sample.encoded(codec) for sample in samples]
         if self.bars:
-            message["bars"] = self.bars
+            message["bars"] = [row.encoded(codec) for row in self.bars]
         if self.lost:
             message["lost"] = list(self.lost.values())
         return message

@@ -133,9 +133,11 @@ class Hub:
             {
                 "op": "snapshot",
                 "id": request_id,
-                "ticks": [line.last.row for line in lines if line.last is not None],
+                "ticks": [
+                    line.last.encoded(consumer.codec) for line in lines if line.last is not None
+                ],
                 "bars": [
-                    row
+                    row.encoded(consumer.codec)
                     for line in lines
                     for interval in intervals
                     for row in line.series[interval].rows()

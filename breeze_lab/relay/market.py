@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
-from breeze_lab.bars import Bar, BarBuilder, Interval
+from breeze_lab.bars import BarBuilder, Interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from breeze_lab.relay.consumers import Watch
     from breeze_lab.ticks import Tick
 
-__all__ = ["BARS_KEPT", "BarRow", "Codec", "Line", "Sample", "Series", "TickRow"]
+__all__ = ["BARS_KEPT", "BarRow", "Codec", "Line", "Row", "Sample", "Series", "TickRow"]
 
 #: Closed bars kept for each instrument and interval.
 BARS_KEPT: Final = 1500
@@ -53,30 +53,40 @@ class Codec:
         )
 
 
-class Sample:
-    """One tick on its way out; encoded at most once for each encoding."""
+class Row:
+    """One row on its way out; encoded at most once for each encoding."""
 
-    __slots__ = ("_raw", "key", "row", "sequence")
+    __slots__ = ("_raw", "values")
 
-    def __init__(self, key: str, sequence: int, row: TickRow) -> None:
-        """Keep the row; nothing is encoded before somebody asks."""
-        self.key = key
-        self.sequence = sequence
-        self.row = row
+    def __init__(self, values: TickRow | BarRow) -> None:
+        """Keep the values; nothing is encoded before somebody asks."""
+        self.values = values
         self._raw: list[msgspec.Raw | None] = [None, None]
 
     def encoded(self, codec: Codec) -> msgspec.Raw:
         """Return the row in the encoding of `codec`."""
         raw = self._raw[codec.slot]
         if raw is None:
-            raw = self._raw[codec.slot] = msgspec.Raw(codec.encode(self.row))
+            raw = self._raw[codec.slot] = msgspec.Raw(codec.encode(self.values))
         return raw
+
+
+class Sample(Row):
+    """The row of one tick, with what a queue needs to know of it."""
+
+    __slots__ = ("key", "sequence")
+
+    def __init__(self, key: str, sequence: int, values: TickRow) -> None:
+        """See `Row`."""
+        super().__init__(values)
+        self.key = key
+        self.sequence = sequence
 
 
 class Series:
     """The bars of one line and interval: closed ones and the forming one."""
 
-    __slots__ = ("_closed", "builder", "idle_since", "interval", "key", "refs")
+    __slots__ = ("_closed", "_forming", "builder", "idle_since", "interval", "key", "refs")
 
     def __init__(self, key: str, interval: Interval, anchor_s: int) -> None:
         """Start with no bar."""
@@ -85,43 +95,53 @@ class Series:
         self.builder = BarBuilder(interval, anchor_s)
         self.refs = 0
         self.idle_since = time.monotonic()
-        self._closed: deque[BarRow] = deque(maxlen=BARS_KEPT)
+        self._closed: deque[tuple[int, Row]] = deque(maxlen=BARS_KEPT)
+        self._forming: Row | None = None  # made when somebody asks
 
-    def add(self, tick: Tick) -> int | None:
+    def add(self, epoch_s: int, tick: Tick) -> int | None:
         """Take a tick; return the opening second of the oldest bar it changed."""
-        before = self.builder.start_s
-        closed = self.builder.add(tick)
-        if closed is None:
-            return self.builder.start_s
-        self._closed.append(self._row(closed, complete=closed.complete, forming=False))
+        builder = self.builder
+        before = builder.start_s
+        self._forming = None
+        closed = builder.add_at(epoch_s, tick)
+        if closed is None or before is None:
+            return builder.start_s
+        row = (
+            self.key, self.interval.label, before, closed.open, closed.high, closed.low,
+            closed.close, closed.volume, closed.open_interest, closed.complete, False,
+        )  # fmt: skip
+        self._closed.append((before, Row(row)))
         return before
 
-    def rows(self, since_s: int = 0) -> list[BarRow]:
+    def rows(self, since_s: int = 0) -> list[Row]:
         """Return the bars that opened at `since_s` or later, the forming one last.
 
         A forming row's ``complete`` says whether it is whole so far.
         """
-        rows: list[BarRow] = []
-        for row in reversed(self._closed):
-            if row[2] < since_s:
+        rows: list[Row] = []
+        for start_s, row in reversed(self._closed):
+            if start_s < since_s:
                 break
             rows.append(row)
         rows.reverse()
-        forming = self.builder.forming
-        if forming is not None:
-            rows.append(self._row(forming, complete=self.builder.whole, forming=True))
+        if self._forming is None:
+            values = self.builder.values()
+            if values is None:
+                return rows
+            self._forming = Row((self.key, self.interval.label, *values, self.builder.whole, True))
+        rows.append(self._forming)
         return rows
+
+    def gap(self) -> None:
+        """Note that ticks were missed."""
+        self.builder.gap()
+        self._forming = None
 
     def clear(self) -> None:
         """Forget every bar: another market speaks from now on."""
         self._closed.clear()
+        self._forming = None
         self.builder = BarBuilder(self.interval, self.builder.anchor_s)
-
-    def _row(self, bar: Bar, *, complete: bool, forming: bool) -> BarRow:
-        return (
-            self.key, self.interval.label, int(bar.start.timestamp()), bar.open, bar.high, bar.low,
-            bar.close, bar.volume, bar.open_interest, complete, forming,
-        )  # fmt: skip
 
 
 class Line:
@@ -150,7 +170,7 @@ class Line:
         self.ticks = 0
         self.gaps = 0
         self.idle_since = time.monotonic()
-        self._last_tick: Tick | None = None
+        self._last: tuple[int, Tick] | None = None  # with a time, and heard without a gap since
 
     def hold(self, intervals: Iterable[Interval]) -> None:
         """Keep bars of `intervals` for one more consumer."""
@@ -158,8 +178,8 @@ class Line:
             series = self.series.get(interval)
             if series is None:
                 series = self.series[interval] = Series(self.key, interval, self.anchor_s)
-                if self._last_tick is not None:  # the market stands where it stood last
-                    series.add(self._last_tick)
+                if self._last is not None:  # the market stands where it stood last
+                    series.add(*self._last)
             series.refs += 1
 
     def release(self, intervals: Iterable[Interval]) -> None:
@@ -175,35 +195,39 @@ class Line:
         self.ticks += 1
         self.first_ms = self.first_ms or received_ms
         self.last_ms = received_ms
-        self._last_tick = tick
         moment = tick.exchange_time
+        epoch_s = None if moment is None else int(moment.timestamp())
         sample = self.last = Sample(
             self.key,
             self.sequence,
             (
-                self.key, self.sequence, epoch, None if moment is None else int(moment.timestamp()),
-                received_ms, tick.last, tick.open, tick.high, tick.low, tick.previous_close,
+                self.key, self.sequence, epoch, epoch_s, received_ms,
+                tick.last, tick.open, tick.high, tick.low, tick.previous_close,
                 tick.change_percent, tick.bid, tick.bid_quantity, tick.ask, tick.ask_quantity,
                 tick.last_quantity, tick.average_price, tick.volume, tick.open_interest,
             ),
         )  # fmt: skip
-        changed = {interval: series.add(tick) for interval, series in self.series.items()}
+        changed: dict[Interval, int | None] = {}
+        if epoch_s is not None:
+            self._last = epoch_s, tick
+            for interval, series in self.series.items():
+                changed[interval] = series.add(epoch_s, tick)
         for watch in self.watches.values():
             watch.offer(sample, changed)
         return sample
 
     def gap(self) -> None:
         """Note that ticks may be missing from here on."""
-        if self._last_tick is None:
+        if self._last is None:
             return
         self.gaps += 1
-        self._last_tick = None
+        self._last = None
         for series in self.series.values():
-            series.builder.gap()
+            series.gap()
 
     def clear(self) -> None:
         """Forget prices: another market speaks from now on. Sequences go on."""
-        self.last = self._last_tick = None
+        self.last = self._last = None
         self.first_ms = self.last_ms = None
         for series in self.series.values():
             series.clear()
