@@ -49,19 +49,20 @@ const room = Math.max(Math.floor(width / 90), 2);
 const per_bar = width / Math.max(cb_data.end - cb_data.start, 1);
 let marks = [];
 for (const step of steps) {
-  marks = [];
+  const found = [];
   for (let i = 1; i < times.length; i++) {
-    if (isNaN(times[i])) continue;
-    if (isNaN(times[i - 1]) ? from - 1 + i === h.x[0] : step(times[i]) !== step(times[i - 1]))
-      marks.push({x: from - 1 + i, day: isNaN(times[i - 1]) ||
-        Math.floor(times[i] / DAY) !== Math.floor(times[i - 1] / DAY)});
+    const [t, before, x] = [times[i], times[i - 1], from - 1 + i];
+    if (isNaN(t) || (isNaN(before) ? x !== h.x[0] : step(t) === step(before))) continue;
+    found.push({x, day: isNaN(before) || Math.floor(t / DAY) !== Math.floor(before / DAY)});
   }
-  if (marks.length <= room) break;
+  if (found.length || !marks.length) marks = found;
+  if (found.length <= room) break;
 }
-// A new day's label wins over a time of day that would touch it.
-const gap = 58 / per_bar;
-return marks.filter((m, i) => m.day || !marks.some((o, j) =>
-  i !== j && Math.abs(o.x - m.x) < gap && (o.day || j < i))).map(m => m.x);
+// Where labels would touch, a new day wins over a time of day, and the later day over the earlier.
+const gap = 58 / per_bar, kept = [];
+for (const m of [...marks.filter(m => m.day).reverse(), ...marks.filter(m => !m.day)])
+  if (kept.every(x => Math.abs(x - m.x) >= gap)) kept.push(m.x);
+return kept.sort((a, b) => a - b);
 """
 )
 
