@@ -1,9 +1,10 @@
 """Background processes: start the one, find the one.
 
 The relay and the practice market run once per user, whoever needs them first.
-A running process holds a lock on ``<name>.lock`` for its whole life and writes
-``<name>.json`` (its ready record, mode 0600) when it can serve. The lock, not
-a process id, says whether it lives, so a crash leaves nothing to clean up.
+A running process holds a lock on ``<name>.lock`` for its whole life; once it
+can serve it writes ``<name>.json``, its ready record (mode 0600), and holds a
+lock on that too. Locks, not process ids, say who lives, so a crash leaves
+nothing to clean up and a dead one's record is never taken for a living one's.
 """
 
 from __future__ import annotations
@@ -40,43 +41,48 @@ def claim(runtime: Path, name: str) -> Iterator[None]:
         When another process holds it.
     """
     with (runtime / f"{name}.lock").open("a") as lock:
-        # `running` holds the lock for an instant while it looks, so one refusal proves nothing.
+        # `ensure` holds the lock for an instant while it looks, so one refusal proves nothing.
         for _ in range(20):
-            if _try_lock(lock):
+            if _try_lock(lock, fcntl.LOCK_EX):
                 break
             time.sleep(0.02)
         else:
             raise AlreadyRunning(f"A {name} is already running for this user.")
-        record = runtime / f"{name}.json"
-        record.unlink(missing_ok=True)
         try:
             yield
         finally:
-            record.unlink(missing_ok=True)
+            (runtime / f"{name}.json").unlink(missing_ok=True)
 
 
 def publish(runtime: Path, name: str, record: dict[str, Any]) -> None:
-    """Write the ready record of `name`, with our process id; appears whole or not at all."""
+    """Write the ready record of `name`, with our process id; appears whole or not at all.
+
+    The record counts for as long as this process lives.
+    """
     temporary = runtime / f".{name}.{os.getpid()}.json"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump({**record, "pid": os.getpid()}, file)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)  # kept open, and so held, until the process ends
+    os.write(descriptor, json.dumps({**record, "pid": os.getpid()}).encode())
     temporary.replace(runtime / f"{name}.json")
 
 
 def running(runtime: Path, name: str) -> dict[str, Any] | None:
     """Return the ready record of the running `name`, or None when none serves."""
-    lock = runtime / f"{name}.lock"
-    if not lock.exists():
-        return None
-    with lock.open("a") as handle:
-        if _try_lock(handle):
-            return None
     try:
-        record: dict[str, Any] = json.loads((runtime / f"{name}.json").read_text())
+        with (runtime / f"{name}.json").open() as file:
+            # Shared, so that two who look at a dead one's record do not see each other.
+            if _try_lock(file, fcntl.LOCK_SH):
+                return None
+            record: dict[str, Any] = json.load(file)
     except (OSError, ValueError):
         return None
     return record
+
+
+def _starting(runtime: Path, name: str) -> bool:
+    """Say whether a process of this name lives, ready or not."""
+    with (runtime / f"{name}.lock").open("a") as lock:
+        return not _try_lock(lock, fcntl.LOCK_SH)
 
 
 def ensure(
@@ -108,9 +114,9 @@ def ensure(
         record = running(runtime, name)
         if record is not None:
             return record
-        if child is None or child.poll() is not None:
-            if child is not None and child.returncode != 0:
-                raise ProcessError(f"The {name} ended at once: {_last_words(log)}")
+        if child is not None and child.poll():
+            raise ProcessError(f"The {name} ended at once: {_last_words(log)}")
+        if (child is None or child.poll() == 0) and not _starting(runtime, name):
             with log.open("ab") as errors:
                 child = subprocess.Popen(
                     [sys.executable, "-m", module, *arguments],
@@ -122,9 +128,9 @@ def ensure(
         time.sleep(0.03)
 
 
-def _try_lock(handle: IO[Any]) -> bool:
+def _try_lock(handle: IO[Any], kind: int) -> bool:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -31,6 +31,9 @@ SUBPROTOCOL: Final = "breeze-lab.1.json"
 #: How long the relay may take to answer a status request.
 _STATUS_TIMEOUT_S: Final = 3.0
 
+#: How often a lost relay is tried before the browsers are left to ask again themselves.
+_RESTART_TRIES: Final = 20
+
 
 class Supervisor:
     """Start the relay on first use and again when it dies under a connected browser.
@@ -99,11 +102,19 @@ class Supervisor:
         """Bring a lost relay back while somebody watches; its loss was noticed by a connection."""
         if not self.browsers:
             return
-        try:
-            record = await self.ensure()
-            self.log.info("The relay runs again, pid %s.", record.get("pid"))
-        except ProcessError as exc:
-            self.log.warning("The relay could not be brought back: %s", exc)
+        # A killed process drops its connections a moment before its lock, so that `ensure` may
+        # still find it alive. Only a connection proves a relay.
+        for _ in range(_RESTART_TRIES):
+            try:
+                connection = await self.connect()
+            except (OSError, ProcessError, WebSocketException) as exc:
+                reason = exc
+                await asyncio.sleep(0.05)
+            else:
+                await connection.close()
+                self.log.info("The relay runs again.")
+                return
+        self.log.warning("The relay could not be brought back: %s", reason)
 
     async def status(self) -> dict[str, Any]:
         """Return what the relay says of itself; it is not started for that.
