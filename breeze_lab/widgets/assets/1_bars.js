@@ -49,14 +49,14 @@ class Bars {
     while (i >= 0 && this.rows[i].t > t) i -= 1;
     const row = this.rows[i];
     if (!row || row.t !== t) return false;
+    // History saw the whole bar, the relay a part of it.
+    if (!complete && t + this.interval_s <= this.fetched_s) return false;
     if (!complete && base && base.t === t) {
       // The relay began to listen within this bar: history knows its first part.
       live.open = base.open;
       live.high = Math.max(base.high, high);
       live.low = Math.min(base.low, low);
       live.volume = base.volume + volume;
-    } else if (!complete && t + this.interval_s <= this.fetched_s) {
-      return false; // history saw the whole bar, the relay a part of it
     }
     const same = Object.keys(live).every((name) => row[name] === live[name]);
     return !same && Boolean(Object.assign(row, live));

@@ -77,7 +77,8 @@ function open_feed({ model, instrument, interval, on_message, on_link }) {
 
   const ask_kernel = () => {
     by_kernel = true;
-    model.send({ op: "feed", flush_ms: 100 });
+    on_link("Waiting for the kernel"); // it answers when no cell runs
+    model.send({ op: "feed", flush_ms: 40 });
   };
   const from_kernel = (message) => {
     if (!by_kernel || closed || message.op !== "frame") return;

@@ -1,0 +1,161 @@
+"""Charts: what is drawn, what the browser is given, and the kernel's way to the relay."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from datetime import datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from breeze_lab import charts, clock, processes, settings
+from breeze_lab.bars import Bar, Interval
+from breeze_lab.feed import FeedBar
+from breeze_lab.instruments import Instrument
+from breeze_lab.widgets import LiveChart
+from breeze_lab.widgets.live_data import merged
+from breeze_lab.widgets.relay_comm import RelayComm
+
+RELIANCE = Instrument("RELIANCE", "RELIND", "NSE", "2885", "RELIANCE INDUSTRIES", tick_size=0.05)
+MONDAY = datetime(2026, 11, 23, 9, 15, tzinfo=clock.IST)
+
+
+def history(count=300, start=MONDAY, step=timedelta(minutes=1)):
+    """Return bars that rise by a rupee each, with nights between the days of 375 minutes."""
+    index = []
+    moment = start
+    while len(index) < count:
+        if moment.hour * 60 + moment.minute < 930:
+            index.append(moment)
+            moment += step
+        else:
+            moment = (moment + timedelta(days=1)).replace(hour=9, minute=15)
+    prices = 100.0 + np.arange(count)
+    frame = {"open": prices, "high": prices + 1, "low": prices - 1, "close": prices + 0.5}
+    return pd.DataFrame(
+        {**frame, "volume": np.arange(count) + 1}, index=pd.DatetimeIndex(index, tz=clock.IST)
+    )
+
+
+def relay_bar(start, price, volume, *, whole, forming=True):
+    bar = Bar(start, Interval.M1, price, price + 2, price - 2, price, volume, complete=False)
+    return FeedBar("NSE:RELIANCE", bar, forming=forming, whole=whole)
+
+
+def test_nights_take_no_room():
+    """The last minute of a day and the first of the next are neighbours on the axis."""
+    frame = history(400)
+    data = charts.columns(frame)
+    assert list(np.diff(data["x"])) == [1.0] * 399
+    assert max(np.diff(data["t"])) > 60_000
+    assert clock.from_epoch(data["t"][375]) == MONDAY + timedelta(days=1)
+
+
+def test_a_chart_holds_at_most_a_thousand_candles():
+    """Older bars are left out, the newest stay."""
+    frame = history(1500)
+    data = charts.columns(frame)
+    assert len(data["x"]) == charts.MAX_CANDLES
+    assert data["close"][-1] == frame["close"].iloc[-1]
+
+
+def test_the_figure_has_the_parts_the_browser_looks_for():
+    """Names are the contract between the figure and the script that moves it."""
+    layout = charts.candles_figure(history(), interval_s=60)
+    for name in ("history", "live", "window", "price", "volume"):
+        assert layout.select_one({"name": name}) is not None, name
+    tags = {glyph.tags[0] for pane in layout.children for glyph in (r.glyph for r in pane.renderers)}
+    assert tags == {"up", "down"}
+    assert layout.children[0].x_range is layout.children[1].x_range
+
+
+def test_an_index_has_no_volume_pane():
+    """Nobody trades an index, so there is nothing to show below the prices."""
+    frame = history().assign(volume=0)
+    assert not charts.has_volume(frame)
+    assert len(charts.still(frame).children) == 1
+
+
+@pytest.mark.parametrize(("tick", "places"), [(0.05, 2), (0.01, 2), (1.0, 2), (0.0025, 4)])
+def test_the_tick_size_decides_the_decimals(tick, places):
+    """Currencies move in quarters of a paisa, shares in paise."""
+    assert charts.decimals(tick) == places
+
+
+def test_a_still_chart_is_a_page_of_its_own():
+    """A page of nbconvert or papermill gets plain Bokeh with a hover tool."""
+    from bokeh.embed import file_html
+    from bokeh.resources import CDN
+
+    html = file_html(charts.still(history(), "RELIANCE 1m"), CDN)
+    assert "RELIANCE 1m" in html
+    assert "HoverTool" in html
+
+
+def test_the_browser_gets_little_and_exact_bytes(home):
+    """One packed table, one empty figure; neither BokehJS nor a subscription."""
+    frame = history(500)
+    chart = LiveChart(RELIANCE, "1m", frame, practice=True)
+    table = np.frombuffer(chart.bars, "<f8").reshape(6, -1)
+    assert list(table[4]) == list(frame["close"])
+    assert table[0][0] == MONDAY.timestamp()
+    assert len(chart.bars) == 6 * 8 * 500
+    assert len(chart.figure) < 60_000
+    config = json.loads(chart.config)
+    assert (config["key"], config["room"], config["practice"]) == ("NSE:RELIANCE", "4.1!2885", True)
+    assert repr(chart) == "LiveChart('NSE:RELIANCE', '1m')"
+    assert processes.running(settings.folders().runtime, "relay") is None
+    chart.close()
+
+
+def test_a_bar_heard_in_part_is_added_to_the_history():
+    """What history saw of the forming minute and what the relay heard since are one bar."""
+    frame = history(3)
+    last = frame.index[-1].to_pydatetime()
+    fetched_s = last.timestamp() + 20
+    bars = [
+        relay_bar(last, 104.0, 50, whole=False, forming=False),
+        relay_bar(last + timedelta(minutes=1), 200.0, 9, whole=True),
+    ]
+    data = merged(frame, bars, Interval.M1, fetched_s)
+    assert list(data.loc[last]) == [102.0, 106.0, 101.0, 104.0, 53.0]
+    assert list(data.iloc[-1]) == [200.0, 202.0, 198.0, 200.0, 9.0]
+    assert (len(data), str(data.index.tz)) == (4, "Asia/Kolkata")
+
+
+def test_a_bar_heard_whole_replaces_the_history():
+    """The relay heard every trade, the history was fetched in the middle of the minute."""
+    frame = history(3)
+    last = frame.index[-1].to_pydatetime()
+    bars = [relay_bar(last, 104.0, 50, whole=True)]
+    data = merged(frame, bars, Interval.M1, last.timestamp() + 20)
+    assert list(data.iloc[-1]) == [104.0, 106.0, 102.0, 104.0, 50.0]
+
+
+def test_a_bar_that_had_ended_before_the_fetch_is_final():
+    """The relay heard a part of a minute that the history knows whole."""
+    frame = history(3)
+    bars = [relay_bar(frame.index[1].to_pydatetime(), 999.0, 1, whole=False, forming=False)]
+    data = merged(frame, bars, Interval.M1, frame.index[-1].timestamp() + 1)
+    pd.testing.assert_frame_equal(data, frame, check_freq=False, check_dtype=False)
+
+
+def test_the_kernel_can_stand_in_for_the_server(home):
+    """Where the browser has no socket, a thread passes the relay's messages on as they are."""
+    sent = []
+    comm = RelayComm(RELIANCE, Interval.M1, sent.append, 20)
+    try:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:  # spins on purpose: a thread must get through
+            ops = [json.loads(m["text"])["op"] for m in list(sent) if "text" in m]
+            if "snapshot" in ops:
+                break
+        assert ops[0] == "welcome"
+        assert "snapshot" in ops
+    finally:
+        comm.close()
+        os.kill(processes.running(settings.folders().runtime, "relay")["pid"], signal.SIGTERM)
