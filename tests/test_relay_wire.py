@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from socketio.packet import Packet
 from stream_server import TOKEN, StreamServer, wait_for
+from websockets.frames import Opcode
 
 from breeze_lab.errors import SettingsError
+from breeze_lab.relay import link as link_module
 from breeze_lab.relay import wire
 from breeze_lab.relay.link import LinkRefused, open_link, socket_address
 from breeze_lab.relay.upstream import Backoff
@@ -169,6 +171,47 @@ def test_silent_server_is_noticed():
             return loop.time() - begun
 
     assert 0.4 < asyncio.run(scenario()) < 2.0
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["answered before", "never answers"])
+def test_black_hole_is_noticed_before_the_servers_own_ping(monkeypatch, answers):
+    """A peer that answered pings and stops is dead soon; one that never did is not judged."""
+    monkeypatch.setattr(link_module, "_PROBE_S", 0.2)
+    monkeypatch.setattr(link_module, "_PROBE_PATIENCE_S", 0.3)
+
+    async def vanishing(connection) -> None:
+        await connection.send('0{"sid":"x","upgrades":[],"pingInterval":1000,"pingTimeout":1000}')
+        if not answers:
+            send = connection.protocol.send_frame
+            connection.protocol.send_frame = lambda frame: (
+                frame.opcode is Opcode.PONG or send(frame)
+            )
+        await connection.recv()
+        await connection.send('40{"sid":"y"}')
+        if answers:
+            connection.transport.pause_reading()
+        await connection.wait_closed()
+
+    async def scenario() -> tuple[float, str]:
+        from websockets.asyncio.server import serve
+
+        async with serve(
+            vanishing, "127.0.0.1", 0, close_timeout=0.1, ping_interval=None
+        ) as server:
+            port = server.sockets[0].getsockname()[1]
+            loop = asyncio.get_running_loop()
+            begun = loop.time()
+            with pytest.raises(TimeoutError) as caught:
+                async with open_link(f"http://127.0.0.1:{port}", {}) as link:
+                    await link.read(print, print)
+            return loop.time() - begun, str(caught.value)
+
+    took, verdict = asyncio.run(scenario())
+    if answers:
+        assert "no answer to a ping" in verdict
+        assert took < 1.9
+    else:
+        assert "nothing heard for 2 s" in verdict
 
 
 @pytest.mark.parametrize(

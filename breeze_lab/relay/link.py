@@ -29,6 +29,10 @@ _OPEN_TIMEOUT_S: Final = 10.0
 #: A broker that does not answer a close must not delay the next connection.
 _CLOSE_TIMEOUT_S: Final = 0.5
 _LARGEST_FRAME: Final = 4 * 2**20
+#: After this much silence the server is asked for a sign of life. Socket.IO alone
+#: would notice a dead link only after its ping interval plus timeout, 45 s.
+_PROBE_S: Final = 1.5
+_PROBE_PATIENCE_S: Final = 2.0
 
 
 class LinkRefused(FeedError):
@@ -87,8 +91,11 @@ async def open_link(stream_url: str, auth: Mapping[str, str]) -> AsyncIterator[L
         raise
     link = Link(socket, wire.SocketIOClient(auth))
     try:
-        async with asyncio.timeout(_OPEN_TIMEOUT_S):
-            await link.enter()
+        try:
+            async with asyncio.timeout(_OPEN_TIMEOUT_S):
+                await link.enter()
+        except TimeoutError as exc:
+            raise TimeoutError(str(exc) or "no answer to the login") from exc
         yield link
     finally:
         link.stop()
@@ -116,6 +123,7 @@ class Link:
         self._patience_s = _OPEN_TIMEOUT_S
         self._heard_at = self._loop.time()
         self._timer = self._loop.call_later(1.0, self._look)
+        self._prober = self._loop.create_task(self._probe(), name="prober")
 
     async def emit(self, name: str, *arguments: Any) -> None:
         """Send an event."""
@@ -151,6 +159,7 @@ class Link:
     def stop(self) -> None:
         """Stop listening for silence."""
         self._timer.cancel()
+        self._prober.cancel()
 
     async def _next(self) -> wire.Event:
         try:
@@ -169,7 +178,30 @@ class Link:
     def _look(self) -> None:
         """Cut the link when nothing was heard for longer than the server promised."""
         if self._loop.time() - self._heard_at > self._patience_s:
-            self._verdict = f"nothing heard for {self._patience_s:.0f} s"
-            self._socket.transport.abort()
+            self._cut(f"nothing heard for {self._patience_s:.0f} s")
         else:
             self._timer = self._loop.call_later(min(1.0, self._patience_s / 4), self._look)
+
+    async def _probe(self) -> None:
+        """Cut the link when the websocket itself stops answering.
+
+        A server that never answered a websocket ping is not judged by it.
+        """
+        answers = False
+        with contextlib.suppress(WebSocketException):  # the reader tells how it ended
+            while True:
+                if not answers or self._loop.time() - self._heard_at > _PROBE_S:
+                    pong = await self._socket.ping()
+                    try:
+                        async with asyncio.timeout(_PROBE_PATIENCE_S):
+                            await pong
+                        answers = True
+                    except TimeoutError:
+                        if answers and self._loop.time() - self._heard_at > _PROBE_PATIENCE_S:
+                            self._cut(f"no answer to a ping for {_PROBE_PATIENCE_S} s")
+                            return
+                await asyncio.sleep(_PROBE_S / 3)
+
+    def _cut(self, verdict: str) -> None:
+        self._verdict = verdict
+        self._socket.transport.abort()
