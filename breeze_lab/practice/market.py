@@ -91,6 +91,16 @@ class Quote:
     interest_change: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Minute:
+    """A minute that will be entered with its first trade: (time, ticks, units) of each."""
+
+    number: int
+    minute: int
+    trades: deque[tuple[int, int, int]]
+    quote: Quote
+
+
 class Live:
     """One contract as it trades.
 
@@ -112,22 +122,32 @@ class Live:
         self.prices = prices
         self.contract = contract
         self.quote = Quote()
-        self._queue: deque[tuple[int, int, int]] = deque()
-        self._prepared: tuple[int, int, deque[tuple[int, int, int]]] | None = None
+        self._trades: deque[tuple[int, int, int]] = deque()
+        self._ahead: _Minute | None = None
         self._number, self._minute = self._last_traded(now_ms)
         if self._minute >= 0:
-            self._enter(self._number, self._minute, self._trades(self._number, self._minute))
-        while self._queue and self._queue[0][0] <= now_ms:
+            self._ahead = self._look(self._number, self._minute)
             self.step()
+            while self._trades and self._trades[0][0] <= now_ms:
+                self.step()
+
+    @property
+    def minute(self) -> tuple[int, int]:
+        """The day number and slot of the newest trade's minute."""
+        return self._number, self._minute
 
     @property
     def next_ms(self) -> int | None:
-        """When the next prepared trade happens; None when the minute has no more."""
-        return self._queue[0][0] if self._queue else None
+        """When the next trade happens, as far as prepared; None when more must be prepared."""
+        if self._trades:
+            return self._trades[0][0]
+        return self._ahead.trades[0][0] if self._ahead else None
 
     def step(self) -> None:
         """Let the next trade happen."""
-        time_ms, price, units = self._queue.popleft()
+        if not self._trades and self._ahead is not None:
+            self._enter(self._ahead)
+        time_ms, price, units = self._trades.popleft()
         quote, unit = self.quote, self.contract.unit
         if not quote.volume:
             quote.open = quote.high = quote.low = price
@@ -140,23 +160,21 @@ class Live:
         quote.value += price * units * unit
 
     def prepare(self) -> int | None:
-        """Compute the next traded minute ahead; return when it starts, or None when there is none.
+        """Compute the next traded minute ahead; return `next_ms`, None when trading has ended.
 
-        `advance` then enters it. Doing this early keeps a thousand contracts
-        from being computed in the same instant.
+        Doing this early keeps a thousand contracts from being computed in the
+        same instant.
         """
-        if self._prepared is None:
+        if self._ahead is None:
             found = self._next_minute()
-            if found is None:
-                return None
-            self._prepared = (*found, self._trades(*found))
-        return self._minute_ms(*self._prepared[:2])
+            self._ahead = self._look(*found) if found else None
+        return self.next_ms
 
-    def advance(self) -> None:
-        """Enter the prepared minute."""
-        if self._prepared is not None:
-            prepared, self._prepared = self._prepared, None
-            self._enter(*prepared)
+    def _enter(self, ahead: _Minute) -> None:
+        self._number, self._minute = ahead.number, ahead.minute
+        self._trades, self._ahead = ahead.trades, None
+        ahead.quote.last_quantity = self.quote.last_quantity
+        self.quote = ahead.quote
 
     def _minute_ms(self, number: int, minute: int) -> int:
         first, _ = self.prices.hours(self.contract, number) or (0, 0)
@@ -188,45 +206,37 @@ class Live:
             minute = 0
         return None
 
-    def _trades(self, number: int, minute: int) -> deque[tuple[int, int, int]]:
-        trades = self.prices.trades(self.contract, number, minute)
+    def _look(self, number: int, minute: int) -> _Minute:
+        """Return a traded minute: its trades, and the quote before the first of them.
+
+        The value of finished minutes is taken at each one's typical price: a
+        quote's average must not depend on when somebody began to listen.
+        """
+        contract, prices = self.contract, self.prices
+        trades = prices.trades(contract, number, minute)
         opened = self._minute_ms(number, minute)
         columns = (trades.time_ms.tolist(), trades.price.tolist(), trades.volume.tolist())
-        return deque((opened + t, p, v) for t, p, v in zip(*columns, strict=True))
-
-    def _enter(self, number: int, minute: int, queue: deque[tuple[int, int, int]]) -> None:
-        """Set the day so far from the finished minutes.
-
-        Their value is taken at each minute's typical price: a quote's average
-        must not depend on when somebody began to listen.
-        """
-        contract, quote = self.contract, self.quote
-        if quote.number != number:
-            self._enter_day(number)
-        bars = self.prices.minutes(contract, number)
+        queue = deque((opened + t, p, v) for t, p, v in zip(*columns, strict=True))
+        bars = prices.minutes(contract, number)
+        lower, upper = prices.circuit(contract, number)
+        quote = Quote(number=number, lower=lower, upper=upper)
+        close = prices.previous_close(contract, number)
         if bars is None:
-            return
-        past = np.flatnonzero(bars.volume[:minute])
-        volume = bars.volume[past]
-        if len(past):
-            quote.open = int(bars.open[past[0]])
-            quote.high, quote.low = int(bars.high[past].max()), int(bars.low[past].min())
-        quote.volume = int(volume.sum()) * contract.unit
-        typical = (bars.open[past] + bars.high[past] + bars.low[past] + bars.close[past]) * volume
-        quote.value = int(typical.sum()) // 4 * contract.unit
+            return _Minute(number, minute, queue, quote)
+        past = bars.take(np.flatnonzero(bars.volume[:minute]))
+        quote.open = int(past.open[0]) if len(past.open) else queue[0][1]
+        # A contract that never traded before is compared with its first price.
+        quote.previous_close = quote.open if close is None else close
+        if len(past.open):
+            quote.high, quote.low = int(past.high.max()), int(past.low.min())
+            quote.volume = int(past.volume.sum()) * contract.unit
+            typical = (past.open + past.high + past.low + past.close) * past.volume
+            quote.value = int(typical.sum()) // 4 * contract.unit
         if contract.expiry is not None:
-            interest = derivatives.open_interest(self.prices, contract, number)
+            interest = derivatives.open_interest(prices, contract, number)
             quote.interest = int(interest[minute]) * contract.unit
             quote.interest_change = quote.interest - int(interest[0]) * contract.unit
-        self._number, self._minute, self._queue = number, minute, queue
-
-    def _enter_day(self, number: int) -> None:
-        quote = self.quote
-        quote.number = number
-        quote.volume = quote.value = 0
-        quote.lower, quote.upper = self.prices.circuit(self.contract, number)
-        previous = self.prices.previous_close(self.contract, number)
-        quote.previous_close = quote.lower + 1 if previous is None else previous
+        return _Minute(number, minute, queue, quote)
 
     def book(self, levels: int = 5) -> Book:
         """Return the best `levels` of the book after the newest trade."""

@@ -23,6 +23,7 @@ from breeze_lab.bars import Interval
 from breeze_lab.practice import derivatives, frames
 from breeze_lab.practice.days import midnight, number_at
 from breeze_lab.practice.history import Series, series
+from breeze_lab.practice.noise import key_of
 
 if TYPE_CHECKING:
     from breeze_lab.practice.market import Live, Market
@@ -36,7 +37,7 @@ _ROOM: Final = re.compile(r"(\d{1,2})\.([12])!(.{1,40})")
 _TURN_S: Final = 0.01
 _IDLE_S: Final = 0.5
 #: A minute is computed ahead of time, each contract at its own moment of the minute before.
-_AHEAD_MS: Final = (12_000, 40_000)
+_AHEAD_MS: Final = 36_000
 #: After an interval's end its candle is pushed this much later (market milliseconds).
 _CANDLE_DELAY_MS: Final = 200
 
@@ -175,6 +176,7 @@ class QuoteHub:
             if room is None:
                 room = self._rooms[contract] = _Room(self.market.live(contract))
                 self._schedule(room)
+                self._look_ahead(room, self.market.clock.now_ms() - _AHEAD_MS // 2)
             room.listeners(kind).add(connection)
             frame = frames.quote(room.live) if kind == "1" else frames.depth(room.live)
             connection.send(_packet("stock", frame))
@@ -183,30 +185,33 @@ class QuoteHub:
             await self._let_trades_happen(turn)
 
     def _schedule(self, room: _Room) -> None:
-        """Note when this room wants attention next: a trade, or the next traded minute."""
-        live = room.live
-        due = live.next_ms
+        """Note when this room's next trade happens."""
+        due = room.live.next_ms
         if due is None:
-            due = live.prepare()
+            due = room.live.prepare()
         if due is not None:
             heapq.heappush(self._due, (due, next(self._order), room))
+
+    def _look_ahead(self, room: _Room, after_ms: int) -> None:
+        """Have the room's next minute computed some time after `after_ms`, not all at once."""
+        spread = key_of(room.live.contract.token) % _AHEAD_MS
+        heapq.heappush(self._due, (after_ms + spread, next(self._order), room))
 
     async def _let_trades_happen(self, turn: _Turn) -> None:
         while self._due and self._due[0][0] <= self.market.clock.now_ms():
             due, _, room = heapq.heappop(self._due)
-            if self._rooms.get(room.live.contract) is not room:
+            live = room.live
+            if self._rooms.get(live.contract) is not room:
                 continue
-            if room.live.next_ms == due:
-                room.live.step()
+            if live.next_ms == due:
+                minute = live.minute
+                live.step()
                 self._publish(room)
                 self._schedule(room)
-            elif room.live.next_ms is None and room.live.prepare() == due:
-                room.live.advance()
-                self._schedule(room)
-                ahead = due + _AHEAD_MS[0] + hash(room.live.contract.token) % _AHEAD_MS[1]
-                heapq.heappush(self._due, (ahead, next(self._order), room))
+                if live.minute != minute:
+                    self._look_ahead(room, due + _AHEAD_MS // 4)
             else:
-                room.live.prepare()
+                live.prepare()
             await turn()
 
     def _publish(self, room: _Room) -> None:
