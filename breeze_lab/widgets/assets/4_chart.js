@@ -4,6 +4,13 @@ const REPAINT_MS = 100; // ten repaints a second
 const BURST = 3; // as many may follow each other at once when it was quiet before
 const STALE_S = 15;
 
+/** What a broker's stream that is not connected means to a reader. */
+const UPSTREAM = {
+  offline: "Not logged in",
+  connecting: "Connecting to the broker",
+  refused: "The broker refused the login",
+};
+
 const FRAME = `
   <header class="bl-head">
     <div class="bl-title"><strong class="bl-symbol"></strong><span class="bl-name"></span>
@@ -196,12 +203,13 @@ class Chart {
     else if (link !== "open") [state, text] = ["offline", link];
     else if (upstream && upstream.state !== "connected") {
       state = "offline";
-      text = `${upstream.error || `Feed ${upstream.state}`} · ${since}`;
+      text = `${UPSTREAM[upstream.state] ?? upstream.state} · ${since}`;
     } else if (age === null) [state, text] = ["stale", "Waiting for a tick"];
     else if (age >= STALE_S) [state, text] = ["stale", `No tick for ${say_age(age)}`];
     this.root.dataset.state = state;
     const label = this.part("age");
     if (label.textContent !== text) label.textContent = text;
+    label.title = upstream?.error ?? "";
     this.countdown(state);
   }
 
