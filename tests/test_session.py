@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
 from datetime import datetime, timedelta
 
 import pandas as pd
@@ -197,3 +201,36 @@ def test_the_status_tells_where_things_stand_without_secrets(logged_in, practice
     assert practice["stream_url"] in text
     for secret in (practice["app_key"], practice["secret"], logged_in.identity.session_key):
         assert secret not in text
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [{"TZ": "UTC"}, {"TZ": "America/New_York"}, {"TZ": "Asia/Kolkata"}, {"LC_ALL": "hi_IN.UTF-8"}],
+    ids=str,
+)
+def test_times_are_the_same_on_every_machine(practice, tmp_path, machine):
+    """Bars and quotes carry aware IST times whatever zone and locale the process has."""
+    code = """
+import json, locale, sys
+import breeze_lab
+from breeze_lab import settings
+try:
+    locale.setlocale(locale.LC_ALL, "")
+except locale.Error:
+    pass  # the machine has no such locale; the variable alone must do no harm either
+market = json.loads(sys.argv[1])
+endpoints = settings.Endpoints.from_dict(market, name="practice")
+breeze_lab.login(market["app_key"], market["secret"], market["api_session"], endpoints=endpoints)
+frame = breeze_lab.history("RELIANCE", "30m", "2026-06-29", "2026-06-30")
+print(frame.index[0].isoformat(), frame.index[-1].isoformat(), frame.close.iloc[-1])
+print(breeze_lab.quote("RELIANCE").time.utcoffset())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(practice)],
+        capture_output=True, text=True, check=False, timeout=60,
+        env={**os.environ, "BREEZE_LAB_HOME": str(tmp_path), **machine},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    bars, offset = done.stdout.splitlines()
+    assert bars.startswith("2026-06-29T09:15:00+05:30 2026-06-29T15:15:00+05:30 ")
+    assert offset == "5:30:00"
