@@ -1,6 +1,7 @@
 """Everything the practice market prices agrees with itself, at every level, on any date."""
 
 import json
+import os
 import subprocess
 import sys
 from datetime import date, timedelta
@@ -313,7 +314,7 @@ def test_ten_years_answer_at_once():
 
 
 def test_a_second_process_knows_the_same_prices():
-    """Seed and date alone decide: another process gives the same history, master and frames."""
+    """Seed and date alone decide, wherever it runs: the same history, master and frames."""
     script = """
 import hashlib, json, sys
 from datetime import date
@@ -329,8 +330,6 @@ now = midnight(day_number(date(2026, 11, 20))) * 1000 + 55_555_555
 told = hashlib.sha256(master.build(prices, listing))
 chosen = [c for c in listing.contracts if c.kind != "spot"]
 order = chosen[:: len(chosen) // 40]
-for contract in order if len(sys.argv) == 1 else order[::-1]:
-    pass
 digests = {}
 for contract in order if len(sys.argv) == 1 else order[::-1]:
     live = Live(prices, contract, now)
@@ -341,12 +340,14 @@ for contract in order if len(sys.argv) == 1 else order[::-1]:
     digests[contract.key] = hashlib.sha256(text.encode()).hexdigest()
 print(json.dumps([told.hexdigest(), sorted(digests.items())]))
 """
+    elsewhere = {"TZ": "America/New_York", "LC_ALL": "hi_IN.UTF-8", "PYTHONHASHSEED": "7"}
     runs = [
         subprocess.run(
-            [sys.executable, "-c", script, *more], capture_output=True, text=True, check=True
+            [sys.executable, "-c", script, *more],
+            capture_output=True, text=True, check=True, env={**os.environ, **changes},
         )
-        for more in ([], ["backwards"])
-    ]
+        for more, changes in (([], {"TZ": "Asia/Kolkata"}), (["backwards"], elsewhere))
+    ]  # fmt: skip
     first, second = (json.loads(run.stdout) for run in runs)
     assert first == second
     assert len(first[1]) >= 40

@@ -77,8 +77,8 @@ def hang_up(breeze):
 
 @pytest.fixture(scope="module")
 def fast(tmp_path_factory):
-    """A practice market whose minute lasts three seconds."""
-    process, record = start("--speed", "20", home=tmp_path_factory.mktemp("fast"))
+    """A practice market whose minute lasts a second."""
+    process, record = start("--speed", "60", home=tmp_path_factory.mktemp("fast"))
     yield record
     stop(process)
 

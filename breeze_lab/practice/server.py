@@ -14,6 +14,7 @@ import hashlib
 import json
 import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from datetime import date
@@ -80,14 +81,16 @@ class Practice:
         self.ohlc = SocketServer(self.account, self.candles)
         self.rest = Rest(self.market, self.account, self._master)
         self.last_use = time.monotonic()
+        self._building = threading.Lock()
         self._masters: dict[date, tuple[bytes, str]] = {}
 
     def _master(self) -> tuple[bytes, str]:
-        today = self.market.today
-        if today not in self._masters:
-            data = master.build(self.market.prices, self.market.listing)
-            self._masters = {today: (data, hashlib.sha256(data).hexdigest()[:20])}
-        return self._masters[today]
+        with self._building:  # who asks while it is built waits instead of building another
+            today = self.market.today
+            if today not in self._masters:
+                data = master.build(self.market.prices, self.market.listing)
+                self._masters = {today: (data, hashlib.sha256(data).hexdigest()[:20])}
+            return self._masters[today]
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[dict[str, Any]]:
@@ -100,8 +103,9 @@ class Practice:
             tasks = [
                 asyncio.ensure_future(self.quotes.run()),
                 asyncio.ensure_future(self.candles.run()),
-                asyncio.ensure_future(asyncio.to_thread(self._master)),  # before the first ask
             ]
+            # Built before the first ask, and no reason to wait for when the process ends.
+            threading.Thread(target=self._master, daemon=True).start()
             try:
                 yield self._record(main, stream, feeds)
             finally:

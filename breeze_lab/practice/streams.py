@@ -36,6 +36,8 @@ _ROOM: Final = re.compile(r"(\d{1,2})\.([12])!(.{1,40})")
 #: Work this long at most before others get the event loop.
 _TURN_S: Final = 0.01
 _IDLE_S: Final = 0.5
+#: Trades that happen within this time are sent together: waking up costs more than a frame.
+_BATCH_S: Final = 0.004
 #: A minute is computed ahead of time, each contract at its own moment of the minute before.
 _AHEAD_MS: Final = 36_000
 #: After an interval's end its candle is pushed this much later (market milliseconds).
@@ -158,9 +160,9 @@ class QuoteHub:
             await self._take_joins(turn)
             await self._let_trades_happen(turn)
             wait = self.market.clock.wait_s(self._due[0][0]) if self._due else _IDLE_S
-            if wait > 0 and not self._joins:
+            if not self._joins:
                 try:
-                    async with asyncio.timeout(min(wait, _IDLE_S)):
+                    async with asyncio.timeout(min(max(wait, _BATCH_S), _IDLE_S)):
                         await self._changed.wait()
                 except TimeoutError:
                     pass
