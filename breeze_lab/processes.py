@@ -9,6 +9,7 @@ nothing to clean up and a dead one's record is never taken for a living one's.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import json
@@ -16,7 +17,7 @@ import os
 import subprocess
 import sys
 import time
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from breeze_lab.errors import ProcessError
 
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["AlreadyRunning", "claim", "ensure", "publish", "running"]
+
+
+#: What we started and has not ended: dropped, each would complain of being alive
+#: when it is collected as garbage, and stay a zombie when it ends.
+_children: Final[list[subprocess.Popen[bytes]]] = []
 
 
 class AlreadyRunning(ProcessError):
@@ -123,9 +129,18 @@ def ensure(
                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
                     start_new_session=True, cwd=runtime,
                 )  # fmt: skip
+            _children[:] = [*(one for one in _children if one.poll() is None), child]
         if time.monotonic() > deadline:
             raise ProcessError(f"The {name} was not ready in {timeout_s:.0f} s: {_last_words(log)}")
         time.sleep(0.03)
+
+
+@atexit.register
+def _disown() -> None:
+    """Let what we started outlive us without a complaint."""
+    for child in _children:
+        if child.poll() is None:
+            child.returncode = 0
 
 
 def _try_lock(handle: IO[Any], kind: int) -> bool:
