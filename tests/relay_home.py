@@ -8,6 +8,8 @@ import itertools
 import json
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from urllib.request import ProxyHandler, Request, build_opener
@@ -47,6 +49,17 @@ def relay_home(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[settings
     if record is not None:
         os.kill(record["pid"], signal.SIGTERM)
         wait_for(lambda: processes.running(folders.runtime, "relay") is None, "the relay's end")
+
+
+@contextlib.contextmanager
+def practice_market() -> Iterator[dict[str, Any]]:
+    """Run a practice market nobody else is connected to, so that its connections can be counted."""
+    command = [sys.executable, "-m", "breeze_lab.practice", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield json.loads(process.stdout.readline())
+        finally:
+            process.terminate()
 
 
 def ask(url: str, body: dict[str, Any] | None = None, headers: dict[str, str] | None = None) -> Any:

@@ -12,15 +12,22 @@ import time
 from urllib.parse import urlencode
 
 import pytest
-from relay_home import Share, ask, practice_login, relay_home, stream_login
+from relay_home import Share, ask, practice_login, practice_market, relay_home, stream_login
 from stream_server import TOKEN, StreamServer, quote, wait_for
 
-from breeze_lab import processes
+from breeze_lab import processes, session, settings
 from breeze_lab.bars import Interval
 from breeze_lab.errors import FeedDisconnected, FeedError, LoginError, SubscriptionRefused
-from breeze_lab.feed import Feed, FeedBar, FeedState, FeedTick, Lost, Subscription
+from breeze_lab.feed import Feed, FeedBar, FeedState, FeedTick, Lost, Subscription, connect
 
 NIFTY = Share("NSE:NIFTY", "4.1!NIFTY 50")
+
+
+@pytest.fixture(scope="module")
+def practice():
+    """A practice market of our own: other tests' connections are not counted."""
+    with practice_market() as market:
+        yield market
 
 
 @pytest.fixture
@@ -112,6 +119,24 @@ def test_two_feeds_share_one_upstream_connection(home, practice):
         assert seen["connections"]["stream"] == 1
         assert seen["rooms"] == {"4.1!2885": 1, "4.1!NIFTY 50": 1}
         assert one.status()["pid"] == two.status()["pid"]
+
+
+def test_connect_is_one_feed_logged_in_with_the_session(home, practice, monkeypatch):
+    """Every ``connect`` gives the same feed, and it has the notebook's own session."""
+    monkeypatch.setattr(session, "_current", None)
+    first = connect()
+    assert first.state.state == "offline"
+    endpoints = settings.Endpoints.from_dict(practice, name="practice")
+    session.login(
+        practice["app_key"], practice["secret"], practice["api_session"], endpoints=endpoints
+    )
+    with connect() as feed:
+        assert feed is first
+        assert (feed.state.state, feed.state.account) == ("connected", "PRACTICE MARKET")
+        share = session.current().resolve("RELIANCE")
+        assert take(feed.subscribe(share), FeedTick)[0].key == "NSE:RELIANCE"
+    with connect() as other:
+        assert other is not first
 
 
 def test_killed_relay_comes_back_with_its_subscriptions(home, practice):

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
-from relay_home import Client, Share, ask, practice_login, relay_home, stream_login
+from relay_home import Client, Share, ask, practice_login, practice_market, relay_home, stream_login
 from stream_server import TOKEN, StreamServer, quote, wait_for
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import unix_connect
@@ -23,6 +23,13 @@ from breeze_lab.relay.messages import BadRequest, parse
 
 RELAY = [sys.executable, "-m", "breeze_lab.relay"]
 MANY = 26_000
+
+
+@pytest.fixture(scope="module")
+def practice():
+    """A practice market of our own: other tests' connections are not counted."""
+    with practice_market() as market:
+        yield market
 
 
 @pytest.fixture
