@@ -414,3 +414,25 @@ def test_a_market_open_since_today_has_true_hours_before():
     assert prices.minutes(stock, sunday - 1) is None
     assert len(prices.minutes(stock, sunday - 2).volume) == 380
     assert (prices.minutes(stock, sunday).volume > 0).sum() == 1440
+
+
+def test_a_day_ends_and_another_begins_at_midnight():
+    """Across midnight of a 24-hour market volume starts anew and yesterday's close is the close."""
+    stock = universe().cash["NSE", "RELIND"]
+    today = day_number(TODAY)
+    live = Live(OPEN, stock, midnight(today) * 1000 - 60_000)
+    before = None
+    while live.quote.number < today or live.quote.time_ms < midnight(today) * 1000 + 120_000:
+        if live.next_ms is None:
+            live.prepare()
+        if live.quote.number < today:
+            before = (live.quote.last, live.quote.volume)
+        live.step()
+        assert live.quote.low <= live.quote.last <= live.quote.high
+    yesterday = OPEN.days(stock, np.array([today - 1])).take(0)
+    assert before[1] > live.quote.volume
+    assert live.quote.previous_close == yesterday.close
+    first = history.series(
+        OPEN, stock, Interval.M1, (midnight(today), midnight(today) + 120), END_MS
+    )
+    assert live.quote.open == first.bars.open[0]

@@ -233,6 +233,30 @@ def test_quotes_come_in_two_rows(v1):
     assert (nothing["exchange_code"], nothing["ltt"], nothing["ltp"]) == ("NA", "NA", 0)
 
 
+def test_odd_requests_get_an_answer(v1, v2):
+    """Values nobody should send are answered in the envelope, never by a broken page."""
+    option = {**FUTURE, "product_type": "options", "right": "call"}
+    for strike in ("nan", "inf", "-5", "x", "1e400", "24001"):
+        for call, name in ((v1, "minute"), (v2, "1minute")):
+            fields = {"interval": name, **MONDAY, **option, "strike_price": strike}
+            status, answer = call("historicalcharts", fields) if call is v1 else call(fields)
+            assert status == 200
+            assert answer["Success"] in (None, [])
+    for change in (
+        {"from_date": "0001-01-01"},
+        {"from_date": "9999-01-01", "to_date": "9999-12-31"},
+        {"to_date": "2026-06-28"},
+        {"interval": "fortnight"},
+        {"exchange_code": "XYZ"},
+    ):
+        status, answer = v2({"interval": "1minute", **MONDAY, **STOCK, **change})
+        assert status == 200
+        assert type(answer["Status"]) is int
+    for expiry in ("2026-13-45", "soon", "1999-01-05T00:00:00.000Z", "2050-01-04"):
+        fields = {"interval": "1minute", **MONDAY, **FUTURE, "expiry_date": expiry}
+        assert v2(fields)[1]["Success"] in (None, [])
+
+
 def test_every_path_answers_an_envelope(practice, v1):
     """Unknown paths and later endpoints are JSON with an integer Status."""
     status, answer = ask(practice["api_url"].replace("/v1/", "/v9/") + "thing", "PUT")
@@ -242,6 +266,8 @@ def test_every_path_answers_an_envelope(practice, v1):
         assert (status, answer["Status"], answer["Success"]) == (200, 500, None)
         assert "practice market" in answer["Error"]
     assert ask(practice["api_url"] + "customerdetails", "POST", {})[0] == 405
+    for address in ("stream_url", "feeds_url", "ohlc_url"):
+        assert ask(practice[address] + "/thing")[1]["Status"] == 404
 
 
 class Stay(HTTPRedirectHandler):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from breeze_lab.practice.account import Account
     from breeze_lab.practice.market import Market
 
-__all__ = ["Rest"]
+__all__ = ["Rest", "no_such_path"]
 
 #: What the broker answers to any signed request it does not believe.
 _NOT_SIGNED: Final = {"Status": 5, "Error": "Authentication Fail :: Invalid Checksum."}
@@ -73,7 +73,7 @@ class Rest:
         router.add_route("*", "/breezeapi/api/v1/{name}", self.version_1)
         router.add_get("/api/v2/historicalcharts", self.version_2)
         router.add_get("/MotherAppMaster/SecurityMaster.zip", self.security_master)
-        router.add_route("*", "/{rest:.*}", self.nothing_here)
+        router.add_route("*", "/{rest:.*}", no_such_path)
 
     # -- login --------------------------------------------------------------
 
@@ -197,13 +197,11 @@ class Rest:
             return web.Response(status=304, headers=headers)
         return web.Response(body=data, headers=headers)
 
-    async def nothing_here(self, request: web.Request) -> web.Response:
-        """Answer JSON where a web server would answer HTML."""
-        self.calls += 1
-        return web.json_response(
-            {"Success": None, "Status": 404, "Error": f"No such path: {request.path[:80]}"},
-            status=404,
-        )
+
+async def no_such_path(request: web.Request) -> web.Response:
+    """Answer JSON where a web server would answer HTML."""
+    said = f"No such path: {request.path[:80]}"
+    return web.json_response({"Success": None, "Status": 404, "Error": said}, status=404)
 
 
 def _json(body: bytes) -> dict[str, Any] | None:

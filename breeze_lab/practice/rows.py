@@ -6,6 +6,7 @@ contract by fields; `contract_of` finds it.
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from breeze_lab.bars import Interval
+from breeze_lab.practice.days import midnight, number_at
 from breeze_lab.practice.frames import MONTHS, clock_text, dated
 from breeze_lab.practice.history import series
 from breeze_lab.practice.market import rupees
@@ -94,6 +96,8 @@ def contract_of(market: Market, request: Mapping[str, Any]) -> Contract | None:
         strike = float(request.get("strike_price") or 0)
     except ValueError as exc:
         raise BadRequest("Invalid strike price") from exc
+    if not math.isfinite(strike):
+        raise BadRequest("Invalid strike price")
     return market.listing.find(exchange, code, expiry, strike, right) if right else None
 
 
@@ -160,20 +164,24 @@ def candles_v1(
         "strike_price": f"{contract.strike:g}" if option else "0" if expires else None,
     }
     interest = (found.interest * contract.unit).tolist()
+    opened = ends = 0
     rows = []
     lines = zip(
         found.start.tolist(), *_columns(contract, found), _volumes(contract, found), interest,
         strict=True,
     )  # fmt: skip
     for start, o, h, lo, c, volume, oi in lines:
-        seconds = (start + _IST_OFFSET) % 86_400 - contract.anchor_s
+        if start >= ends:  # the first row of another day
+            number = number_at(start)
+            opened = midnight(number) + 60 * (market.prices.hours(contract, number) or (0, 0))[0]
+            ends = midnight(number + 1)
         rows.append(
             {
                 "datetime": clock_text(start), "stock_code": contract.code,
                 "exchange_code": contract.exchange, **tail,
                 "open": f"{o:.10g}", "high": f"{h:.10g}", "low": f"{lo:.10g}", "close": f"{c:.10g}",
                 "volume": str(volume), "open_interest": str(oi) if expires else None,
-                "count": seconds // interval.value + 1 if interval is not Interval.D1 else 0,
+                "count": max((start - opened) // interval.value + 1, 1),
             }
         )  # fmt: skip
     return rows

@@ -11,11 +11,13 @@ import argparse
 import asyncio
 import contextlib
 import hashlib
+import ipaddress
 import json
 import signal
 import sys
 import threading
 import time
+import traceback
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -28,7 +30,7 @@ from breeze_lab import clock, processes
 from breeze_lab.practice import master
 from breeze_lab.practice.account import Account
 from breeze_lab.practice.market import Market, MarketClock
-from breeze_lab.practice.rest import Rest
+from breeze_lab.practice.rest import Rest, no_such_path
 from breeze_lab.practice.sockets import SocketServer
 from breeze_lab.practice.streams import CandleHub, FeedsHub, QuoteHub
 
@@ -138,7 +140,14 @@ class Practice:
     ) -> web.StreamResponse:
         if request.path != "/practice/status":
             self.last_use = time.monotonic()
-        return await handler(request)
+        try:
+            return await handler(request)
+        except web.HTTPException:
+            raise
+        except Exception:  # noqa: BLE001 - whatever failed, the client gets JSON
+            traceback.print_exc()
+            said = "The practice market failed; its log says why."
+            return web.json_response({"Success": None, "Status": 500, "Error": said}, status=500)
 
     def _record(self, main: str, stream: str, feeds: str) -> dict[str, Any]:
         since = self.options.open_since
@@ -160,7 +169,9 @@ class Practice:
             "open_since": since.isoformat() if since else None,
         }
 
-    async def _status(self, _: web.Request) -> web.Response:
+    async def _status(self, request: web.Request) -> web.Response:
+        if not ipaddress.ip_address(request.remote or "0.0.0.0").is_loopback:  # noqa: S104
+            return web.json_response({"Error": "Only this machine may ask."}, status=403)
         streams = {"stream": self.stream, "feeds": self.feeds, "ohlc": self.ohlc}
         rooms = dict(self.quotes.counts())
         rooms |= {f"ohlc {name}": count for name, count in self.candles.counts().items()}
@@ -185,6 +196,7 @@ class Practice:
 def _app(server: SocketServer) -> web.Application:
     app = web.Application()
     app.router.add_get("/socket.io/", server.handle)
+    app.router.add_route("*", "/{rest:.*}", no_such_path)
     return app
 
 

@@ -3,6 +3,12 @@
 Names, codes, ISINs, tokens, lots and reference prices are public facts of the
 broker's security master of 30 July 2026, kept in ``universe.csv``. Contracts
 that expire are made in `breeze_lab.practice.contracts`.
+
+Columns of the file: ``base`` in rupees is the middle of that day's price band
+and ``band`` half its width as a fraction; ``tier`` is empty for a BSE listing
+that follows its NSE twin; ``lot`` is 0 without derivatives. For commodities
+(tier M) ``face`` holds the tick in paise, ``high52`` the unit of quantity and
+``low52`` the units of price and delivery.
 """
 
 from __future__ import annotations
