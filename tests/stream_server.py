@@ -113,6 +113,8 @@ class StreamServer:
         self._do(self._start(self.port))
 
     def close(self) -> None:
+        self.cut()
+
         async def end() -> None:
             await self._runner.cleanup()
             rest = asyncio.all_tasks() - {asyncio.current_task()}
@@ -131,7 +133,7 @@ class StreamServer:
     async def _start(self, port: int) -> int:
         app = web.Application()
         self._sio.attach(app)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.2)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.05)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", port, reuse_address=True)
         await site.start()
