@@ -111,6 +111,7 @@ class LiveChart(anywidget.AnyWidget):
         self._history = frame
         self._fetched_s = time.time()
         self._comm_feed: RelayComm | None = None
+        self._comm_views = 0
         layout = charts.candles_figure(
             interval_s=self.interval.value, tick_size=instrument.tick_size, height=height,
             with_volume=charts.has_volume(frame),
@@ -169,12 +170,16 @@ class LiveChart(anywidget.AnyWidget):
     def _on_request(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
         match content.get("op"):
             case "feed":
+                # Started anew for every view, because a new one needs a snapshot of its own.
                 self._stop_comm_feed()
+                self._comm_views += 1
                 self._comm_feed = RelayComm(
                     self.instrument, self.interval, self.send, int(content.get("flush_ms", 100))
                 )
             case "unfeed":
-                self._stop_comm_feed()
+                self._comm_views -= 1
+                if self._comm_views <= 0:
+                    self._stop_comm_feed()
             case "bokeh":
                 path = Path(bokeh.__file__).parent / "server" / "static" / "js" / "bokeh.min.js"
                 self.send({"op": "bokeh"}, [path.read_bytes()])

@@ -4,16 +4,15 @@ const SUBPROTOCOL = "breeze-lab.1.json";
 const FIRST_WAIT_MS = 250;
 const LONGEST_WAIT_MS = 10_000;
 
-/** Return the page's base URL, absolute, ending in "/". */
+/** Return the base URL of the Jupyter server behind this page, or null where there is none. */
 function base_url() {
-  const element = document.getElementById("jupyter-config-data");
-  let path = "/";
   try {
-    path = JSON.parse(element.textContent).baseUrl || "/";
+    const config = JSON.parse(document.getElementById("jupyter-config-data").textContent);
+    const path = config.baseUrl || "/";
+    return new URL(path.endsWith("/") ? path : `${path}/`, window.location.href).href;
   } catch {
-    // Not JupyterLab: the server extension may still be at the root, else the kernel helps.
+    return null; // VS Code and the like: the kernel helps
   }
-  return new URL(path.endsWith("/") ? path : `${path}/`, window.location.href).href;
 }
 
 /**
@@ -23,7 +22,8 @@ function base_url() {
  * was never opened because the server has no such route is replaced by the kernel's comm.
  */
 function open_feed({ model, instrument, interval, on_message, on_link }) {
-  const address = `${base_url()}breeze-lab/`;
+  const base = base_url();
+  const address = `${base}breeze-lab/`;
   const subscribe = {
     op: "subscribe", id: 1, instruments: [instrument], delivery: "latest", bars: [interval],
     ticks: true,
@@ -91,7 +91,8 @@ function open_feed({ model, instrument, interval, on_message, on_link }) {
     on_message(inner);
   };
   model.on("msg:custom", from_kernel);
-  connect();
+  if (base === null) ask_kernel();
+  else connect();
 
   // A laptop that wakes up, or a page shown again, need not wait for the back-off to end.
   const hurry = () => {
@@ -110,6 +111,7 @@ function open_feed({ model, instrument, interval, on_message, on_link }) {
     document.removeEventListener("visibilitychange", hurry);
     model.off("msg:custom", from_kernel);
     if (by_kernel) model.send({ op: "unfeed" });
+    if (socket === null) return;
     socket.onopen = socket.onmessage = socket.onclose = null;
     socket.close();
   };
@@ -120,8 +122,10 @@ function load_bokeh(version, model) {
   if (window.Bokeh?.version === version) return Promise.resolve(window.Bokeh);
   const loading = (window.__breeze_lab_bokeh ??= new Map());
   if (!loading.has(version)) {
-    const found = from_script(`${base_url()}breeze-lab/static/bokeh.min.js?v=${version}`, version)
-      .catch(() => from_kernel_file(model).then((url) => from_script(url, version)));
+    const base = base_url();
+    const by_kernel = () => from_kernel_file(model).then((url) => from_script(url, version));
+    const found = base === null ? by_kernel()
+      : from_script(`${base}breeze-lab/static/bokeh.min.js?v=${version}`, version).catch(by_kernel);
     found.catch(() => loading.delete(version));
     loading.set(version, found);
   }
