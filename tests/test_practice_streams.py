@@ -320,6 +320,22 @@ def test_index_and_liquid_stocks_never_rest(practice):
         assert len(counts) == 2
 
 
+def test_a_candle_comes_soon_after_its_interval_and_never_before(fast):
+    """Each event is stamped with its start and arrives when that interval has just ended."""
+    lengths = {"1SEC": 1, "1MIN": 60, "5MIN": 300}
+    with Bare(fast, "ohlc_url", path="/ohlcvstream/") as client:
+        client.emit("join", "4.1!2885")
+        waiting = dict(lengths)
+        while waiting:
+            event, text = client.event()
+            now = datetime.fromisoformat(status(fast)["now"]).replace(tzinfo=None)
+            if event in waiting:
+                fields = text.split(",")
+                assert fields[-1] == event
+                ended = datetime.fromisoformat(fields[-2]) + timedelta(seconds=waiting.pop(event))
+                assert ended <= now <= ended + timedelta(seconds=59)  # a second of this market
+
+
 def test_wrong_authentication_is_a_connect_error(practice):
     """The packet says so, on every stream, and events before CONNECT are not heard."""
     for address, path in (
