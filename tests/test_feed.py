@@ -159,6 +159,17 @@ def test_killed_relay_comes_back_with_its_subscriptions(home, practice):
         assert (seen["connections"]["stream"], seen["rooms"]) == (1, {"4.1!2885": 1})
 
 
+def test_sixth_crash_heals_as_fast_as_the_first(feed, server):
+    """Crashes in a row do not make the feed wait longer each time."""
+    feed.login(**stream_login(server))
+    for crash in range(1, 7):
+        os.kill(feed.status()["pid"], signal.SIGKILL)
+        killed = time.monotonic()
+        wait_for(lambda n=crash: len(server.auths) == n + 1, "the stream's return")
+        wait_for(lambda: feed.state.state == "connected", "the feed's return")
+    assert time.monotonic() - killed < 1.4
+
+
 def test_real_login_is_told_again_to_a_new_relay(feed, home, server):
     """A real account's token lives in the notebook alone, which tells it to the next relay."""
     login = stream_login(server)

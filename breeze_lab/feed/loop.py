@@ -102,6 +102,7 @@ class FeedLoop:
         self._changed = asyncio.Event()
         self._socket: ClientConnection | None = None
         self._life = ""
+        self._failures = 0
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._asked: dict[int, Entry] = {}
@@ -169,25 +170,23 @@ class FeedLoop:
 
     async def run(self) -> None:
         """Keep a connection, starting the relay when there is none."""
-        failures = 0
         while not self.leaving:
+            self._failures += 1  # until a relay says welcome
             try:
                 processes.ensure(self._folders.runtime, "relay", "breeze_lab.relay")
                 await self._connection()
-                failures = 0
                 reason = "it closed the connection"
             except (OSError, errors.ProcessError) as exc:
-                failures += 1
                 reason = self.failure = str(exc) or type(exc).__name__
             except Exception as exc:  # noqa: BLE001 - a feed mends itself
-                failures += 1
                 reason = self.failure = f"its message could not be read: {exc!r}"
                 _log.exception("The feed failed and connects again.")
             finally:
                 self._drop()
-            delay = min(0.05 * 2**failures, _LONGEST_DELAY_S) * random.uniform(0.5, 1)  # noqa: S311
-            _log.info("No relay (%s). Next try in %.2f s.", reason, delay)
-            await asyncio.sleep(delay)
+            step_s = min(0.05 * 2**self._failures, _LONGEST_DELAY_S)
+            delay_s = step_s * random.uniform(0.5, 1)  # noqa: S311 - not a secret
+            _log.info("No relay (%s). Next try in %.2f s.", reason, delay_s)
+            await asyncio.sleep(delay_s)
 
     async def _connection(self) -> None:
         from websockets.asyncio.client import unix_connect  # noqa: PLC0415 - first use
@@ -266,6 +265,7 @@ class FeedLoop:
     async def _welcome(self, message: dict[str, Any]) -> None:
         self._life = message["life"]
         self.failure = ""
+        self._failures = 0
         self._set(rows.state(message["upstream"]))
         if self.held is not None and self.state.state == "offline":
             await self._send(self.held)
