@@ -187,9 +187,10 @@ def status() -> Status:
         )
         meter = known.meter
         lines["calls"] = f"{meter.used} of {meter.limit} in the last minute, {meter.total} in all"
-        lines.update({k: v for k, v in known.endpoints.to_dict().items() if k.endswith("_url")})
     lines.update(_relay_lines())
     lines["market time"] = f"{clock.now():%d-%m-%Y %H:%M:%S} IST"
+    if known is not None:
+        lines.update({k: v for k, v in known.endpoints.to_dict().items() if k.endswith("_url")})
     return Status(lines)
 
 
