@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING
 
@@ -131,7 +132,10 @@ class Lab:
 
     def has_kernel(self) -> bool:
         """Say whether a page is connected to a kernel at rest: before, Run All asks for one."""
-        kernels = self.ask("api/kernels")
+        try:
+            kernels = self.ask("api/kernels")
+        except urllib.error.HTTPError:  # 500 while a kernel is being started
+            return False
         return any(k["execution_state"] == "idle" and k["connections"] for k in kernels)
 
     def market(self):
@@ -232,12 +236,14 @@ def test_the_chart_moves_while_a_cell_spins(page):
     page.locator(".jp-CodeCell").nth(2).locator(".cm-content").click()
     page.keyboard.press("Control+Enter")
     until(lambda: kernel(page) == "busy", "a busy kernel")
-    before, pixels, begin = repaints(page), page.evaluate(PIXELS), time.monotonic()
-    until(lambda: time.monotonic() - begin >= 10, "ten seconds")
+    before, begin, pictures = repaints(page), time.monotonic(), set()
+    while time.monotonic() - begin < 10:
+        pictures.add(page.evaluate(PIXELS))
+        page.wait_for_timeout(500)
     painted = repaints(page) - before
     assert kernel(page) == "busy"
-    assert page.evaluate(PIXELS) != pixels
     assert painted >= 50
+    assert len(pictures) > 2
 
 
 def test_hovering_shows_the_candle(page):
