@@ -68,7 +68,9 @@ def test_the_figure_has_the_parts_the_browser_looks_for():
     layout = charts.candles_figure(history(), interval_s=60)
     for name in ("history", "live", "window", "price", "volume"):
         assert layout.select_one({"name": name}) is not None, name
-    tags = {glyph.tags[0] for pane in layout.children for glyph in (r.glyph for r in pane.renderers)}
+    tags = {
+        glyph.tags[0] for pane in layout.children for glyph in (r.glyph for r in pane.renderers)
+    }
     assert tags == {"up", "down"}
     assert layout.children[0].x_range is layout.children[1].x_range
 
@@ -147,7 +149,7 @@ def test_a_bar_that_had_ended_before_the_fetch_is_final():
 def test_the_kernel_can_stand_in_for_the_server(home):
     """Where the browser has no socket, a thread passes the relay's messages on as they are."""
     sent = []
-    comm = RelayComm(RELIANCE, Interval.M1, sent.append, 20)
+    comm = RelayComm(RELIANCE, Interval.M1, "practice", sent.append, 20)
     try:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:  # spins on purpose: a thread must get through

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -343,3 +344,24 @@ def test_batch_flood_of_requests_is_bounded(home):
             for _ in range(200_000):
                 rude.socket.send(request, text=True)
         assert polite.ask("status")["op"] == "status"
+
+
+def test_one_market_at_a_time(home, server):
+    """Prices of another market are refused while somebody listens, and can be had afterwards."""
+    other = replace(server.endpoints, name="icici")
+    with Client(home) as chart, Client(home) as kernel:
+        kernel.login(stream_login(server))
+        ours = server.endpoints.name
+        assert chart.subscribe(Share(), market=ours)["op"] == "snapshot"
+        refused = kernel.subscribe(Share(), market="icici")
+        assert refused["error"] == "SubscriptionRefused"
+        assert "one market at a time" in refused["message"]
+        login = stream_login(server, endpoints=other.to_dict())
+        answer = kernel.ask("login", **login)
+        assert answer["error"] == "LoginError"
+        assert "breeze-lab relay stop" in answer["message"]
+        assert kernel.ask("status")["upstream"]["endpoints"] == ours, "the stream goes on"
+        assert chart.ask("unsubscribe", keys=["NSE:RELIANCE"])["op"] == "ok"
+        assert kernel.ask("login", **login)["op"] == "ok"
+        assert kernel.subscribe(Share(), market="icici")["op"] == "snapshot"
+        assert chart.subscribe(Share(), market=ours)["error"] == "SubscriptionRefused"

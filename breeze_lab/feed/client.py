@@ -184,13 +184,13 @@ class Feed:
         intervals = tuple(dict.fromkeys(Interval.parse(bar) for bar in bars))
         rooms = {one.key: one.quote_room for one in wanted}
         subscription = Subscription(tuple(rooms), intervals, delivery, on_event)
-        token = next(self._tokens)
+        token, now = next(self._tokens), session.peek()
         subscription.on_close(lambda: self._later(self._link.release, token))
         # Without a callback the feed must not keep alive what its user has dropped.
         weak = weakref.ref(subscription)
         entry = Entry(
             [{"key": o.key, "room": o.quote_room, "anchor_s": o.anchor_s} for o in wanted],
-            rooms, intervals, delivery, ticks,
+            rooms, intervals, delivery, ticks, "" if now is None else now.endpoints.name,
             weak if on_event is None else lambda: subscription,
         )  # fmt: skip
         self._call(self._link.subscribe(token, entry), timeout_s)

@@ -54,6 +54,7 @@ class Entry:
     intervals: tuple[Interval, ...]
     delivery: Delivery
     ticks: bool
+    market: str
     target: Callable[[], Subscription | None]
     ready: asyncio.Future[None] | None = None
     live: bool = False
@@ -65,7 +66,7 @@ class Entry:
         return {
             "op": "subscribe", "id": request_id, "instruments": self.instruments,
             "delivery": self.delivery, "ticks": self.ticks,
-            "bars": [interval.label for interval in self.intervals],
+            "bars": [interval.label for interval in self.intervals], "market": self.market,
         }  # fmt: skip
 
     def deliver(self, events: list[FeedEvent]) -> None:

@@ -163,7 +163,7 @@ class Door:
                 raise SubscriptionRefused(f"Market depth is not streamed yet ({key}, {room}).")
         self.hub.subscribe(
             consumer, request.id, wanted, intervals,
-            every=request.delivery == "every", ticks=request.ticks,
+            every=request.delivery == "every", ticks=request.ticks, market=request.market,
         )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from breeze_lab import __version__
-from breeze_lab.errors import BadResponse, SubscriptionRefused
+from breeze_lab.errors import BadResponse, LoginError, SubscriptionRefused
 from breeze_lab.relay import PROTOCOL
 from breeze_lab.relay.consumers import Consumer, Watch
 from breeze_lab.relay.market import Line
@@ -53,6 +53,8 @@ class Hub:
         #: Monotonic time since which nobody is connected, None while somebody is.
         self.alone_since: float | None = time.monotonic()
         self.frames = self.malformed = self.unasked = 0
+        #: Whose prices flow: of the login, or, before one, of the first who asked.
+        self.market: str | None = None
         self._lines: dict[tuple[str, str, int], Line] = {}
         self._by_room: dict[str, list[Line]] = {}
         self._sequences: dict[str, int] = {}  # of lines that are gone: counting goes on
@@ -89,6 +91,7 @@ class Hub:
         *,
         every: bool,
         ticks: bool,
+        market: str = "",
     ) -> None:
         """Give `consumer` a snapshot of the lines it wants, then their updates.
 
@@ -98,13 +101,21 @@ class Hub:
         ----------
         wanted
             Key, room and anchor (seconds after IST midnight) of each instrument.
+        market
+            Whose prices are meant; empty takes whatever the relay streams.
 
         Raises
         ------
         SubscriptionRefused
-            When there are too many rooms, or when a key already means another
-            instrument to this consumer. Nothing is subscribed then.
+            When there are too many rooms, when a key already means another
+            instrument to this consumer, or when the relay streams another
+            market. Nothing is subscribed then.
         """
+        if market and self.market not in (None, market):
+            raise SubscriptionRefused(
+                f"The relay streams the {self.market} market and this wants {market} prices; it "
+                "serves one market at a time."
+            )
         rooms = dict.fromkeys(
             room for _, room, _ in wanted
         )  # in order, so that joins are repeatable
@@ -120,6 +131,7 @@ class Hub:
                     f"{key} already means room {watch.line.room} here, not {room}. "
                     "Unsubscribe it first."
                 )
+        self.market = self.market or market or None
         intervals = set(intervals)
         lines: list[Line] = []
         for key, room, anchor_s in wanted:
@@ -185,7 +197,23 @@ class Hub:
     # -- the stream -------------------------------------------------------
 
     async def login(self, login: Login) -> None:
-        """Connect with `login`; another market's prices are forgotten."""
+        """Connect with `login`; another market's prices are forgotten.
+
+        Raises
+        ------
+        LoginError
+            When somebody listens to another market: invented prices must never
+            reach a chart of real ones, nor the other way round.
+        """
+        market = login.endpoints.name
+        listening = sum(bool(consumer.watches) for consumer in self.consumers.values())
+        if self.market not in (None, market) and listening:
+            raise LoginError(
+                f"The relay streams the {self.market} market to {listening} charts or notebooks "
+                "and serves one market at a time. Close them or run `breeze-lab relay stop`, then "
+                "log in again."
+            )
+        self.market = market
         held = self.upstream.login_held
         await self.upstream.login(login)
         # No frame of the new connection can have come yet: nothing was awaited since.

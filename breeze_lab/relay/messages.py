@@ -70,13 +70,14 @@ class Login(_Message, tag="login", frozen=True):
 
 
 class Subscribe(_Message, tag="subscribe", frozen=True):
-    """Stream instruments."""
+    """Stream instruments; `market` says whose prices are meant (``"practice"``, ``"icici"``)."""
 
     id: Id
     instruments: Annotated[list[Instrument], msgspec.Meta(min_length=1, max_length=_MOST)]
     delivery: Literal["every", "latest"] = "every"
     bars: Labels = msgspec.field(default_factory=list)
     ticks: bool = True
+    market: Annotated[str, msgspec.Meta(max_length=20)] = ""
 
 
 class Unsubscribe(_Message, tag="unsubscribe", frozen=True):

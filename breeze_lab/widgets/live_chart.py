@@ -109,6 +109,7 @@ class LiveChart(anywidget.AnyWidget):
         self.instrument = instrument
         self.interval = Interval.parse(interval)
         self._history = frame
+        self._market = "practice" if practice else "icici"
         self._fetched_s = time.time()
         self._comm_feed: RelayComm | None = None
         self._comm_views = 0
@@ -128,11 +129,13 @@ class LiveChart(anywidget.AnyWidget):
         instrument = self.instrument
         return {
             "key": instrument.key, "room": instrument.quote_room, "anchor_s": instrument.anchor_s,
-            "symbol": instrument.symbol, "name": instrument.name, "exchange": instrument.exchange,
+            # Of a contract its expiry and strike as well: two months of NIFTY must not look alike.
+            "symbol": instrument.key.partition(":")[2], "name": instrument.name,
+            "exchange": instrument.exchange,
             "interval": self.interval.label, "interval_s": self.interval.value,
             "decimals": charts.decimals(instrument.tick_size), "practice": practice,
-            "theme": theme, "height": height, "visible": visible, "margin": charts.MARGIN,
-            "most": charts.MAX_CANDLES, "fetched_s": self._fetched_s, "bokeh": bokeh.__version__,
+            "market": self._market, "theme": theme, "height": height, "visible": visible,
+            "margin": charts.MARGIN, "most": charts.MAX_CANDLES, "fetched_s": self._fetched_s, "bokeh": bokeh.__version__,
             "palettes": {name: palette.to_dict() for name, palette in charts.PALETTES.items()},
         }  # fmt: skip
 
@@ -174,7 +177,11 @@ class LiveChart(anywidget.AnyWidget):
                 self._stop_comm_feed()
                 self._comm_views += 1
                 self._comm_feed = RelayComm(
-                    self.instrument, self.interval, self.send, int(content.get("flush_ms", 100))
+                    self.instrument,
+                    self.interval,
+                    self._market,
+                    self.send,
+                    int(content.get("flush_ms", 100)),
                 )
             case "unfeed":
                 self._comm_views -= 1

@@ -38,8 +38,8 @@ class RelayComm:
 
     Parameters
     ----------
-    instrument, interval
-        What to subscribe.
+    instrument, interval, market
+        What to subscribe, and whose prices.
     send
         The widget's ``send``; called on a thread of ours.
     flush_ms
@@ -50,6 +50,7 @@ class RelayComm:
         self,
         instrument: Charted,
         interval: Interval,
+        market: str,
         send: Callable[[dict[str, Any]], None],
         flush_ms: int,
     ) -> None:
@@ -58,8 +59,9 @@ class RelayComm:
                        "flush_ms": min(max(flush_ms, 10), 1000)}  # fmt: skip
         self._subscribe = {
             "op": "subscribe", "id": 1, "delivery": "latest", "bars": [interval.label],
-            "ticks": True, "instruments": [{"key": instrument.key, "room": instrument.quote_room,
-                                            "anchor_s": instrument.anchor_s}],
+            "ticks": True, "market": market,
+            "instruments": [{"key": instrument.key, "room": instrument.quote_room,
+                             "anchor_s": instrument.anchor_s}],
         }  # fmt: skip
         self._send = send
         self._closed = threading.Event()

@@ -21,12 +21,12 @@ function base_url() {
  * `on_message` gets the relay's messages, `on_link` "open", "lost" or a sentence. A socket that
  * was never opened because the server has no such route is replaced by the kernel's comm.
  */
-function open_feed({ model, instrument, interval, on_message, on_link }) {
+function open_feed({ model, instrument, interval, market, on_message, on_link }) {
   const base = base_url();
   const address = `${base}breeze-lab/`;
   const subscribe = {
     op: "subscribe", id: 1, instruments: [instrument], delivery: "latest", bars: [interval],
-    ticks: true,
+    ticks: true, market,
   };
   let socket = null;
   let timer = null;

@@ -77,9 +77,9 @@ class Chart {
     this.plot.update();
     this.plot.changed = false; // the first paint is no repaint
     this.quote();
-    const { key, room, anchor_s, interval } = this.config;
+    const { key, room, anchor_s, interval, market } = this.config;
     this.close_feed = open_feed({
-      model: this.model, instrument: { key, room, anchor_s }, interval,
+      model: this.model, instrument: { key, room, anchor_s }, interval, market,
       on_message: (message) => this.take(message),
       on_link: (link) => {
         this.link = link;
