@@ -68,7 +68,7 @@ def notebook(cells) -> str:
          "execution_count": None}
         for i, source in enumerate(cells)
     ]  # fmt: skip
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    kernel = {"name": "breeze-lab", "display_name": "Breeze Lab", "language": "python"}
     return json.dumps(
         {"cells": made, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
     )
@@ -96,9 +96,8 @@ class Lab:
             "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
             "IPYTHONDIR": str(home / "ipython"),
         }
-        # A quiet minute has four trades a second. At double speed it is the chart that is judged.
         self.market_process = subprocess.Popen(
-            [sys.executable, "-m", "breeze_lab.practice", "--speed=2", f"--runtime={self.runtime}"],
+            [sys.executable, "-m", "breeze_lab.practice", f"--runtime={self.runtime}"],
             env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         self.process = subprocess.Popen(

@@ -144,7 +144,13 @@ def receive(socket, op):
 def subscription(key="NSE:RELIANCE", room="4.1!2885"):
     instrument = {"key": key, "room": room, "anchor_s": 33300}
     return json.dumps(
-        {"op": "subscribe", "id": 7, "instruments": [instrument], "delivery": "latest", "bars": ["1m"]}
+        {
+            "op": "subscribe",
+            "id": 7,
+            "instruments": [instrument],
+            "delivery": "latest",
+            "bars": ["1m"],
+        }
     )
 
 
@@ -318,7 +324,11 @@ class Flood:
         path.unlink(missing_ok=True)
         with processes.claim(folders.runtime, "relay"):
             async with unix_serve(
-                self._flood, str(path), subprotocols=[SUBPROTOCOL], compression=None, close_timeout=1
+                self._flood,
+                str(path),
+                subprotocols=[SUBPROTOCOL],
+                compression=None,
+                close_timeout=1,
             ):
                 processes.publish(folders.runtime, "relay", {})
                 self._ready.set()

@@ -40,7 +40,7 @@ _TURNOVER: Final = {"A": 1.2e10, "B": 2.5e9, "C": 1.5e8, "M": 1e9, "X": 1e9}
 #: Units an index "trades" in a second, and how many make a further trade of a busy second. Only
 #: what everybody watches has many: a thousand rooms cost a thousand times a room.
 _INDEX_UNITS: Final = 96
-_UNITS_PER_TRADE: Final = {"A": 3, "B": 24, "C": 24, "I": 12, "M": 12, "X": 12}
+_UNITS_PER_TRADE: Final = {"A": 2, "B": 24, "C": 24, "I": 12, "M": 12, "X": 12}
 #: A day without true market hours moves little, so that it fits in the gap it otherwise is.
 _QUIET: Final = 0.2
 #: No innovation goes further than this many deviations, so circuit limits hold by construction.
@@ -267,7 +267,9 @@ class Prices:
         if contract.kind == "index":
             weights = np.ones(own.shape, np.int64)
         else:
-            weights = (2000 * uniform(own << np.uint64(32)) ** 2).astype(np.int64) + 1
+            # What everybody watches trades in every second; the others have quiet ones.
+            least = 700 if contract.tier == "A" else 1
+            weights = (2000 * uniform(own << np.uint64(32)) ** 2).astype(np.int64) + least
         sign = -1 if contract.right == "PE" else 1
         path = self._path_noise("second-path", contract, counter)
         return split(parent, share(parent.volume, weights), path, sign, own)
@@ -276,7 +278,7 @@ class Prices:
         return self.seconds(contract, number, np.array([minute])).take(0)
 
     def trades(self, contract: Contract, number: int, minute: int) -> Trades:
-        """Return the trades of one minute; a busy second has up to fifteen."""
+        """Return the trades of one minute; a busy second has up to seventeen."""
         bars = self.minutes(contract, number)
         if bars is None or not bars.volume[minute]:
             empty = np.empty(0, np.int64)
@@ -323,7 +325,7 @@ def _order(o: int, h: int, lo: int, c: int, noise: int) -> list[int]:
 
 def _fill(way: list[int], volume: int, per_trade: int, noise: int) -> list[int]:
     """Return `way` with trades between its points, one more for every `per_trade` units."""
-    extra = min(4 + ((noise >> 56) & 7), volume // per_trade, volume - len(way))
+    extra = min(6 + ((noise >> 56) & 7), volume // per_trade, volume - len(way))
     if extra <= 0:
         return way
     legs = max(len(way) - 1, 1)

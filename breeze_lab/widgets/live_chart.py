@@ -127,15 +127,16 @@ class LiveChart(anywidget.AnyWidget):
 
     def _config(self, practice: bool, theme: str, height: int, visible: int) -> dict[str, Any]:
         instrument = self.instrument
+        # Of a contract its expiry and strike as well: two months of NIFTY must not look alike.
+        title = instrument.key.partition(":")[2]
         return {
             "key": instrument.key, "room": instrument.quote_room, "anchor_s": instrument.anchor_s,
-            # Of a contract its expiry and strike as well: two months of NIFTY must not look alike.
-            "symbol": instrument.key.partition(":")[2], "name": instrument.name,
-            "exchange": instrument.exchange,
+            "symbol": title, "name": instrument.name, "exchange": instrument.exchange,
             "interval": self.interval.label, "interval_s": self.interval.value,
             "decimals": charts.decimals(instrument.tick_size), "practice": practice,
             "market": self._market, "theme": theme, "height": height, "visible": visible,
-            "margin": charts.MARGIN, "most": charts.MAX_CANDLES, "fetched_s": self._fetched_s, "bokeh": bokeh.__version__,
+            "margin": charts.MARGIN, "most": charts.MAX_CANDLES,
+            "fetched_s": self._fetched_s, "bokeh": bokeh.__version__,
             "palettes": {name: palette.to_dict() for name, palette in charts.PALETTES.items()},
         }  # fmt: skip
 
