@@ -99,7 +99,7 @@ def test_seconds_merge_to_minutes_and_minutes_to_the_day(case):
 @settings(max_examples=40, deadline=None)
 @given(market_days(), st.randoms(use_true_random=False))
 def test_trades_merge_to_their_seconds(case, random):
-    """The trades of a minute are its seconds, at most fifteen each, in order of time."""
+    """The trades of a minute are its seconds, at most seventeen each, in order of time."""
     prices, contract, number = case
     minutes = prices.minutes(contract, number)
     traded = np.flatnonzero(minutes.volume).tolist()
@@ -110,7 +110,7 @@ def test_trades_merge_to_their_seconds(case, random):
         assert (trades.volume > 0).all()
         for second in np.flatnonzero(seconds.volume):
             inside = trades.time_ms // 1000 == second
-            assert 1 <= inside.sum() <= 15
+            assert 1 <= inside.sum() <= 17
             price = trades.price[inside]
             assert_merges(
                 seconds.take(second), Bars(price, price, price, price, trades.volume[inside])

@@ -29,6 +29,10 @@ __all__ = ["BOTH_EXTREMES", "Bars", "share", "split"]
 #: The units a slot needs to show a high and a low beyond its open and close.
 BOTH_EXTREMES: Final = 4
 _FAR: Final = np.int64(2**60)
+#: The width of the bounce between bid and ask.
+_BOUNCE_TICKS: Final = 2.2
+#: Every other slot with room for it reaches a tick beyond its open and close.
+_LEAST_REACH: Final = 1.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ def split(
     inner = both & (slot != first) & (slot != last)
     opened = np.where(inner, lo, opened)
 
-    reach = (h - lo).astype(np.float64) * (0.6 / n**0.5)
+    reach = np.maximum((h - lo).astype(np.float64) * (0.6 / n**0.5), _LEAST_REACH)
     roomy = volume >= BOTH_EXTREMES
     up = np.where(roomy, (uniform(own) * reach).astype(np.int64), 0)
     down = np.where(roomy, (uniform(bits(0, own.astype(np.int64))) * reach).astype(np.int64), 0)
@@ -166,5 +170,7 @@ def _way(parent: Bars, path: NDArray[np.uint64], sign: int) -> Ints:
     rise, fall = np.where(rise > 0, rise, 1.0), np.where(fall > 0, fall, 1.0)
     shaped = np.where(raw > upper, upper + (raw - upper) * ((h - upper) / rise), raw)
     shaped = np.where(raw < lower, lower - (lower - raw) * ((lower - lo) / fall), shaped)
-    closes: Ints = np.rint(np.clip(shaped, lo, h)).astype(np.int64)
+    # Trades alternate between bid and ask, so a price rarely stands still for long.
+    bounce = (uniform(path) - 0.5) * sign * _BOUNCE_TICKS
+    closes: Ints = np.rint(np.clip(shaped + bounce, lo, h)).astype(np.int64)
     return closes
