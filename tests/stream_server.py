@@ -90,7 +90,8 @@ class StreamServer:
 
         async def abort() -> None:
             for handler in self._runner.server.connections:
-                handler.transport.abort()
+                if handler.transport is not None:  # it is closing by itself
+                    handler.transport.abort()
 
         self._do(abort())
 
