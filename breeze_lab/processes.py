@@ -85,7 +85,7 @@ def running(runtime: Path, name: str) -> dict[str, Any] | None:
     return record
 
 
-def _starting(runtime: Path, name: str) -> bool:
+def _alive(runtime: Path, name: str) -> bool:
     """Say whether a process of this name lives, ready or not."""
     with (runtime / f"{name}.lock").open("a") as lock:
         return not _try_lock(lock, fcntl.LOCK_SH)
@@ -116,23 +116,35 @@ def ensure(
     deadline = time.monotonic() + timeout_s
     log = runtime / f"{name}.log"
     child: subprocess.Popen[bytes] | None = None
-    while True:
-        record = running(runtime, name)
-        if record is not None:
-            return record
-        if child is not None and child.poll():
-            raise ProcessError(f"The {name} ended at once: {_last_words(log)}")
-        if (child is None or child.poll() == 0) and not _starting(runtime, name):
-            with log.open("ab") as errors:
-                child = subprocess.Popen(
-                    [sys.executable, "-m", module, *arguments],
-                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
-                    start_new_session=True, cwd=runtime,
-                )  # fmt: skip
-            _children[:] = [*(one for one in _children if one.poll() is None), child]
-        if time.monotonic() > deadline:
-            raise ProcessError(f"The {name} was not ready in {timeout_s:.0f} s: {_last_words(log)}")
-        time.sleep(0.03)
+    # One caller starts it, the others wait; a caller that dies lets go of the gate.
+    with (runtime / f"{name}.start").open("a") as gate:
+        ours = False
+        while True:
+            record = running(runtime, name)
+            if record is not None:
+                return record
+            ours = ours or _try_lock(gate, fcntl.LOCK_EX)
+            if child is not None and child.poll():
+                raise ProcessError(f"The {name} ended at once: {_last_words(log)}")
+            idle = child is None or child.poll() == 0
+            if ours and idle and not _alive(runtime, name):
+                child = _spawn([sys.executable, "-m", module, *arguments], log)
+            if time.monotonic() > deadline:
+                raise ProcessError(
+                    f"The {name} was not ready in {timeout_s:.0f} s: {_last_words(log)}"
+                )
+            time.sleep(0.02)
+
+
+def _spawn(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("ab") as errors:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+            start_new_session=True, cwd=log.parent,
+        )  # fmt: skip
+    _children[:] = [*(one for one in _children if one.poll() is None), child]
+    return child
 
 
 @atexit.register

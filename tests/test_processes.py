@@ -18,6 +18,8 @@ SERVER = """
     import pathlib, sys, signal
     from breeze_lab import processes
     runtime = pathlib.Path(sys.argv[1])
+    with (runtime / "tries").open("a") as file:
+        file.write("x")
     try:
         with processes.claim(runtime, "thing"):
             with (runtime / "starts").open("a") as file:
@@ -52,6 +54,7 @@ def test_many_callers_at_once_share_one_process(thing):
     assert len({record["pid"] for record in records}) == 1
     assert records[0]["port"] == 7
     assert (thing / "starts").read_text() == "x"
+    assert (thing / "tries").read_text() == "x", "nobody else even tried"
     assert (thing / "thing.json").stat().st_mode & 0o077 == 0
 
 
