@@ -51,6 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.verb == "lab":
             return _lab(options, rest)
+        if options.verb == "stop":
+            for name in ("relay", "practice"):
+                _stop(settings.folders().runtime, name)
+            return 0
         if options.verb == "relay":
             return _relay(options.action)
         from breeze_lab import lab
@@ -76,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     lab.add_argument("--no-practice", action="store_true", help="do not start the practice market")
     verbs.add_parser("practice", help="run the practice market alone", add_help=False)
     verbs.add_parser("status", help="who is logged in, and how the feed is")
+    verbs.add_parser("stop", help="end the relay and the practice market")
     relay = verbs.add_parser("relay", help="look at or stop the relay")
     relay.add_argument("action", choices=("status", "start", "stop"))
     return parser

@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus
 
 from breeze_lab import clock, processes, settings
-from breeze_lab.errors import BadResponse, BreezeLabError, LoginError, NotLoggedIn, SessionExpired
+from breeze_lab.errors import (
+    BadResponse,
+    BreezeLabError,
+    LoginError,
+    NotLoggedIn,
+    SessionExpired,
+    SettingsError,
+)
 from breeze_lab.limits import CallMeter
 
 if TYPE_CHECKING:
@@ -158,14 +165,20 @@ def login_practice(**options: object) -> Session:
     ----------
     **options
         Command-line options of ``breeze-lab practice`` for a market that has
-        to be started: ``seed=7``, ``speed=60``, ``exchange_hours=True``. A
-        running one is used as it is.
+        to be started: ``seed=7``, ``exchange_hours=True``.
 
     Returns
     -------
     Session
         Also made the current one. Calling it again while it is good returns
         the same session.
+
+    Raises
+    ------
+    SettingsError
+        A market with other options is already running.
+    ProcessError
+        It did not start.
 
     Examples
     --------
@@ -195,7 +208,15 @@ def start_practice(**options: object) -> dict[str, Any]:
     for name, value in options.items():
         flag = f"--{name.replace('_', '-')}"
         arguments += [flag] if value is True else [flag, str(value)]
-    return processes.ensure(runtime, "practice", "breeze_lab.practice", arguments)
+    record = processes.ensure(runtime, "practice", "breeze_lab.practice", arguments)
+    is_now = {**record, "exchange_hours": record["open_since"] is None}
+    for name, value in options.items():
+        if is_now.get(name) != value:
+            raise SettingsError(
+                f"A practice market with {name}={is_now.get(name)} is already running. Run "
+                "`breeze-lab stop` in a terminal, then log in again."
+            )
+    return record
 
 
 def peek() -> Session | None:

@@ -7,13 +7,14 @@ import os
 import re
 import subprocess
 import sys
+import time
 from datetime import datetime, timedelta
 
 import pandas as pd
 import pytest
 
 import breeze_lab
-from breeze_lab import clock, errors, historical, session, settings
+from breeze_lab import cli, clock, errors, historical, processes, session, settings
 from breeze_lab.bars import Interval
 
 
@@ -234,3 +235,21 @@ print(breeze_lab.quote("RELIANCE").time.utcoffset())
     bars, offset = done.stdout.splitlines()
     assert bars.startswith("2026-06-29T09:15:00+05:30 2026-06-29T15:15:00+05:30 ")
     assert offset == "5:30:00"
+
+
+def test_other_options_of_a_running_practice_market_are_not_ignored(home):
+    """Asking for another seed than the running market's is refused, with the way out."""
+    try:
+        assert session.login_practice(seed=5).practice
+        assert session.login_practice().practice
+        with pytest.raises(errors.SettingsError, match="seed=5 is already running"):
+            session.login_practice(seed=6)
+        assert cli.main(["stop"]) == 0
+        deadline = time.monotonic() + 5
+        while processes.running(settings.folders().runtime, "practice"):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert session.login_practice(seed=6, exchange_hours=True).practice
+    finally:
+        cli.main(["stop"])
+        session.logout()
