@@ -36,7 +36,8 @@ def page():
         )
         shown = browser.new_page(timezone_id="America/New_York")
         shown.evaluate(
-            f"() => {{ {script}; Object.assign(window, {{Bars, say, say_time, say_quantity}}) }}"
+            f"() => {{ {script}; Object.assign(window, {{Bars, say, say_time,"
+            " say_quantity, say_age, trade_lag}) }"
         )
         yield shown
         browser.close()
@@ -138,3 +139,15 @@ def test_times_are_indian_wherever_the_browser_is(page):
 def test_numbers_are_grouped_as_in_india(page, call, said):
     """Lakhs and crores, and a dash for what is not known."""
     assert page.evaluate(call) == said
+
+
+def test_the_last_trade_of_a_closed_market_is_as_old_as_it_is(page):
+    """A snapshot received now of a trade two days ago is two days old, a fresh one is fresh."""
+    ask = """([traded_s, received_s]) => {
+      const lag = trade_lag(["NSE:X", 1, 1, traded_s, received_s * 1000, 100]);
+      return [lag, say_age(lag)];
+    }"""
+    now = 1_795_352_400
+    assert page.evaluate(ask, [now - 190_000, now]) == [190_000, "2 d"]
+    assert page.evaluate(ask, [now - 2, now])[0] == 0, "clocks differ by seconds"
+    assert page.evaluate(ask, [None, now])[0] == 0

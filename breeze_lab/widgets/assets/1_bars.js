@@ -106,5 +106,18 @@ function say_quantity(value) {
 /** Say a duration: "4 s", "3 min", "2 h". */
 function say_age(seconds) {
   if (seconds < 120) return `${Math.floor(seconds)} s`;
-  return seconds < 7200 ? `${Math.floor(seconds / 60)} min` : `${Math.floor(seconds / 3600)} h`;
+  if (seconds < 7200) return `${Math.floor(seconds / 60)} min`;
+  return seconds < 172_800 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86_400)} d`;
+}
+
+/**
+ * Return how many seconds old a tick's trade already was when the relay received it.
+ *
+ * On joining a closed market the exchange sends its last trade, perhaps of last Friday: that is
+ * no fresh price. Less than a minute is a difference of clocks, not of age.
+ */
+function trade_lag(tick) {
+  const [, , , exchange_time_s, received_ms] = tick;
+  const lag = exchange_time_s === null ? 0 : received_ms / 1000 - exchange_time_s;
+  return lag > 60 ? lag : 0;
 }

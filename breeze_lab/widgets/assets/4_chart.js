@@ -194,8 +194,9 @@ class Chart {
 
   /** Say how old the picture is; a stale one must look stale. */
   badge() {
-    const age = this.heard === null ? null : (performance.now() - this.heard) / 1000;
-    const since = age === null ? "no tick yet" : `last tick ${say_age(age)} ago`;
+    const heard = this.heard === null ? null : (performance.now() - this.heard) / 1000;
+    const age = heard === null ? null : heard + trade_lag(this.tick);
+    const since = age === null ? "no trade yet" : `last trade ${say_age(age)} ago`;
     const { link, upstream } = this;
     let state = "live";
     let text = age !== null && age >= 2 ? `Live · ${say_age(age)}` : "Live";
@@ -204,8 +205,8 @@ class Chart {
     else if (upstream && upstream.state !== "connected") {
       state = "offline";
       text = `${UPSTREAM[upstream.state] ?? upstream.state} · ${since}`;
-    } else if (age === null) [state, text] = ["stale", "Waiting for a tick"];
-    else if (age >= STALE_S) [state, text] = ["stale", `No tick for ${say_age(age)}`];
+    } else if (age === null) [state, text] = ["stale", "Waiting for a trade"];
+    else if (age >= STALE_S) [state, text] = ["stale", `No trade for ${say_age(age)}`];
     this.root.dataset.state = state;
     const label = this.part("age");
     if (label.textContent !== text) label.textContent = text;
