@@ -5,6 +5,8 @@ VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+COMPILE := --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
 .PHONY: help setup lab test lint format bench lock browser clean
 
@@ -49,10 +51,9 @@ bench: $(READY) ## run the benchmarks, quickly
 browser: $(READY)
 	@$(BIN)/python tests/chromium.py --install
 
-lock: $(READY) ## pin all dependencies anew (needs uv)
-	@uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
-	  --upgrade -o requirements/lock.txt
+lock: ## pin all dependencies anew (needs uv)
+	@uv pip compile $(COMPILE) --extra dev --extra build --upgrade -o requirements/lock.txt
+	@uv pip compile $(COMPILE) --extra build -c requirements/lock.txt -o requirements/runtime.txt
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

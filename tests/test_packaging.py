@@ -50,9 +50,10 @@ def test_the_kernel_starts_with_the_extension(wheel):
     assert "--ext=breeze_lab" in spec["argv"]
 
 
-def test_requirements_are_pinned_by_hash_and_name_no_address():
+@pytest.mark.parametrize("name", ["lock.txt", "runtime.txt"])
+def test_requirements_are_pinned_by_hash_and_name_no_address(name):
     """Every requirement has a version and hashes; no index, link or file is named."""
-    text = (ROOT / "requirements/lock.txt").read_text()
+    text = (ROOT / "requirements" / name).read_text()
     entries = [line for line in text.splitlines() if line and line[0].isalnum()]
     assert len(entries) > 100
     assert all("==" in line for line in entries)
@@ -60,3 +61,13 @@ def test_requirements_are_pinned_by_hash_and_name_no_address():
     assert "://" not in text
     assert "--index" not in text
     assert "--find-links" not in text
+
+
+def test_what_runs_is_what_is_tested():
+    """The image's requirements are the tested ones, without the tools."""
+    lock, runtime = (
+        {line.split(" \\")[0] for line in (ROOT / "requirements" / name).read_text().splitlines()}
+        for name in ("lock.txt", "runtime.txt")
+    )
+    assert runtime < lock
+    assert not any(line.startswith("mypy==") for line in runtime)
