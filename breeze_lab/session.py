@@ -235,10 +235,11 @@ def current() -> Session:
     NotLoggedIn
         With what to type.
     """
-    if _current is not None:
+    by_itself = os.environ.get("BREEZE_LAB_SESSION") == "practice"
+    if _current is not None and not (by_itself and _current.practice):
         return _current
-    if os.environ.get("BREEZE_LAB_SESSION") == "practice":
-        return login_practice()
+    if by_itself:
+        return login_practice()  # the one it has while that is good, a new one after midnight
     raise NotLoggedIn(
         "Nobody is logged in. Run %breeze_login for your account, or %breeze_login practice."
     )

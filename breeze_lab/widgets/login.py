@@ -7,13 +7,16 @@ happens, so neither the widget's state nor a saved notebook keeps a secret.
 from __future__ import annotations
 
 import html
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 import ipywidgets as widgets
 
-from breeze_lab import session
+from breeze_lab import session, settings
 from breeze_lab.errors import BreezeLabError
+
+if TYPE_CHECKING:
+    from breeze_lab.settings import Endpoints
 
 __all__ = ["LoginForm", "find_api_session"]
 
@@ -41,9 +44,16 @@ def find_api_session(pasted: str) -> str:
 
 
 class LoginForm(widgets.VBox):  # type: ignore[misc]  # ipywidgets is untyped
-    """A form for app key, secret and api session of an ICICI Direct account."""
+    """A form for app key, secret and api session of an ICICI Direct account.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    endpoints
+        The broker to log in to.
+    """
+
+    def __init__(self, endpoints: Endpoints = settings.ICICI) -> None:
+        self.endpoints = endpoints
         wide = widgets.Layout(width="32em")
         style = {"description_width": "8em"}
         self.app_key = widgets.Password(description="App key", layout=wide, style=style)
@@ -64,7 +74,7 @@ class LoginForm(widgets.VBox):  # type: ignore[misc]  # ipywidgets is untyped
     def _show_link(self, change: dict[str, Any]) -> None:
         key = change["new"].strip()
         if key:
-            address = html.escape(session.login_url(key), quote=True)
+            address = html.escape(session.login_url(key, self.endpoints), quote=True)
             self.link.value = (
                 f"1. <a href='{address}' target='_blank' rel='noreferrer'>Open the broker's login "
                 "page</a> &nbsp; 2. log in there &nbsp; 3. paste what comes back:"
@@ -78,7 +88,7 @@ class LoginForm(widgets.VBox):  # type: ignore[misc]  # ipywidgets is untyped
         self.link.value = ""
         self.button.disabled = True
         try:
-            now = session.login(key, secret, token)
+            now = session.login(key, secret, token, endpoints=self.endpoints)
         except BreezeLabError as exc:
             self.message.value = f"<b style='color:#c62828'>{html.escape(str(exc))}</b>"
         else:
