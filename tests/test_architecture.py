@@ -134,20 +134,34 @@ HEAVY = ("pandas", "numpy", "bokeh", "panel", "breeze_connect", "requests", "soc
          "websockets", "ipywidgets", "anywidget", "aiohttp", "msgspec")  # fmt: skip
 
 
+def modules_loaded_by(code: str) -> set[str]:
+    """Return the top-level modules that `code` adds to an IPython shell."""
+    return set(
+        run(
+            "import sys\n"
+            "from IPython.core.interactiveshell import InteractiveShell\n"
+            "shell = InteractiveShell.instance()\n"
+            "before = set(sys.modules)\n"
+            f"{code}\n"
+            "print(*sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
+        ).split()
+    )
+
+
 def test_importing_and_loading_the_extension_is_free():
     """``import breeze_lab`` and ``%load_ext breeze_lab`` load no library a bare IPython lacks."""
-    loaded = run(
-        "import sys\n"
-        "from IPython.core.interactiveshell import InteractiveShell\n"
-        "shell = InteractiveShell.instance()\n"
-        "before = set(sys.modules)\n"
+    loaded = modules_loaded_by(
         "import breeze_lab\n"
         "shell.run_line_magic('load_ext', 'breeze_lab')\n"
-        "assert 'candles' in shell.magics_manager.magics['line']\n"
-        "print(*sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
-    ).split()
-    assert not set(loaded) & set(HEAVY), loaded
-    assert set(loaded) - set(sys.stdlib_module_names) <= {"breeze_lab", "IPython"}, loaded
+        "assert 'candles' in shell.magics_manager.magics['line']"
+    )
+    assert not loaded & set(HEAVY), loaded
+    assert loaded - set(sys.stdlib_module_names) <= {"breeze_lab", "IPython"}, loaded
+
+
+def test_the_check_catches_a_heavy_import():
+    """The planted fault: a module that loads numpy must be seen."""
+    assert "numpy" in modules_loaded_by("import numpy") & set(HEAVY)
 
 
 @pytest.mark.parametrize("module", ["breeze_lab.relay.__main__", "breeze_lab_server"])
