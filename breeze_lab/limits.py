@@ -52,8 +52,14 @@ class CallMeter:
             self._forget(self._clock())
             return len(self._calls)
 
-    def spend(self) -> float:
-        """Take one call, waiting until there is one; return the seconds waited."""
+    def spend(self, on_wait: Callable[[float], None] | None = None) -> float:
+        """Take one call, waiting until there is one; return the seconds waited.
+
+        Parameters
+        ----------
+        on_wait
+            Told the seconds before each wait, because silence looks like a hang.
+        """
         waited = 0.0
         while True:
             with self._lock:
@@ -64,6 +70,8 @@ class CallMeter:
                     self.total += 1
                     return waited
                 wait = self._calls[0] + self.span_s - now
+            if on_wait is not None:
+                on_wait(wait)
             self._sleep(max(wait, 0.001))
             waited += wait
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import threading
 import warnings
 from dataclasses import dataclass, field
@@ -114,8 +115,15 @@ class Session:
             raise SessionExpired(
                 f"The session ended at {self.until:%H:%M on %d-%m-%Y} IST. Run %breeze_login again."
             )
-        self.meter.spend()
+        self.meter.spend(self._say_wait)
         return self.client.call(method, **arguments)
+
+    def _say_wait(self, seconds: float) -> None:
+        if seconds > 1:
+            print(  # noqa: T201 - the person at the notebook waits and should know why
+                f"Waiting {seconds:.0f} s: the broker allows {self.meter.limit} calls a minute.",
+                file=sys.stderr,
+            )
 
 
 def login_url(app_key: str, endpoints: Endpoints = settings.ICICI) -> str:

@@ -253,3 +253,13 @@ def test_other_options_of_a_running_practice_market_are_not_ignored(home):
     finally:
         cli.main(["stop"])
         session.logout()
+
+
+def test_a_full_call_budget_is_waited_out_and_said(logged_in, capsys):
+    """The call after the hundredth of a minute waits, says for how long, and then works."""
+    meter = logged_in.meter
+    meter.limit, meter.span_s = 2, 1.5
+    for _ in range(3):
+        breeze_lab.quote("RELIANCE")
+    assert re.search(r"Waiting [12] s: the broker allows 2 calls", capsys.readouterr().err)
+    assert meter.total == 3
