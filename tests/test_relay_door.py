@@ -122,7 +122,7 @@ def test_oversize_message_ends_only_its_connection(home):
         with pytest.raises(ConnectionClosed):  # noqa: PT012 - the close is seen by either
             offender.raw("x" * (2**20 + 1))
             offender.next()
-        assert bystander.ask("status")["consumers"] == 1
+        wait_for(lambda: bystander.ask("status")["consumers"] == 1, "the offender's end")
 
 
 def test_unknown_subprotocol_is_refused(home):
