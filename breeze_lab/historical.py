@@ -156,6 +156,7 @@ def candles(
     frame = _frame(rows)
     if native is not interval:
         frame = resample_frame(frame, interval, instrument.anchor_s)
+    # The end is checked again because the older endpoint was seen returning a bar past it.
     frame = frame[(frame.index >= pd.Timestamp(first)) & (frame.index < pd.Timestamp(end))]
     frame.attrs.update(
         instrument=instrument.key, interval=interval.label, source=session.endpoints.name

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +35,24 @@ def home(tmp_path, monkeypatch):
     """An empty home of Breeze Lab's own; nothing outside it is read or written."""
     monkeypatch.setenv("BREEZE_LAB_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def hindi(tmp_path_factory):
+    """Environment variables of a Hindi locale; a real one where the machine can compile it."""
+    variables = {"LC_ALL": "hi_IN.UTF-8"}
+    if shutil.which("localedef") and Path("/usr/share/i18n/locales/hi_IN").exists():
+        folder = tmp_path_factory.mktemp("locale")
+        command = ["localedef", "-i", "hi_IN", "-f", "UTF-8", str(folder / "hi_IN.UTF-8")]
+        subprocess.run(command, check=True)
+        variables["LOCPATH"] = str(folder)
+    return variables
+
+
+@pytest.fixture(params=["TZ=UTC", "TZ=America/New_York", "TZ=Asia/Kolkata", "hindi"])
+def machine(request, hindi):
+    """Environment variables of a machine somewhere in the world."""
+    if request.param == "hindi":
+        return hindi
+    name, _, value = request.param.partition("=")
+    return {name: value}

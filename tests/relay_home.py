@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.request import ProxyHandler, Request, build_opener
 
 import msgspec
-from stream_server import TOKEN, wait_for
+from stream_server import TOKEN
+from waiting import until
 from websockets.sync.client import ClientConnection, unix_connect
 
 from breeze_lab import processes, settings
@@ -48,7 +49,7 @@ def relay_home(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[settings
     record = processes.running(folders.runtime, "relay")
     if record is not None:
         os.kill(record["pid"], signal.SIGTERM)
-        wait_for(lambda: processes.running(folders.runtime, "relay") is None, "the relay's end")
+        until(lambda: processes.running(folders.runtime, "relay") is None, "the relay's end")
 
 
 @contextlib.contextmanager
@@ -144,7 +145,7 @@ class Client:
         """Log in and wait for the stream."""
         endpoints = login["endpoints"].to_dict()
         assert self.ask("login", **{**login, "endpoints": endpoints})["op"] == "ok"
-        wait_for(lambda: self.ask("status")["upstream"]["state"] == "connected", "the connection")
+        until(lambda: self.ask("status")["upstream"]["state"] == "connected", "the connection")
 
     def subscribe(self, *shares: Share, **options: Any) -> dict[str, Any]:
         """Subscribe and return the snapshot."""

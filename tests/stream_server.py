@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import socketio
 from aiohttp import web
 
 from breeze_lab.settings import Endpoints
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 TOKEN = "stream-secret-4711"  # searched for where it must not be
-
-
-def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 10.0) -> Any:
-    """Return the first true value of `condition`, or fail the test."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"{what} did not happen in {timeout_s} s"
-        time.sleep(0.01)
 
 
 def quote(room: str, last: float, volume: int, epoch_s: int) -> list[Any]:

@@ -151,3 +151,36 @@ def test_the_last_trade_of_a_closed_market_is_as_old_as_it_is(page):
     assert page.evaluate(ask, [now - 190_000, now]) == [190_000, "2 d"]
     assert page.evaluate(ask, [now - 2, now])[0] == 0, "clocks differ by seconds"
     assert page.evaluate(ask, [None, now])[0] == 0
+
+
+def test_a_chart_of_a_closed_market_looks_stale(page):
+    """A snapshot of Friday's last trade makes the badge say its age; a fresh trade makes it live."""
+    folder = resources.files("breeze_lab.widgets").joinpath("assets")
+    scripts = "".join(
+        folder.joinpath(f"{name}.js").read_text()
+        for name in ("1_bars", "2_feed", "3_plot", "4_chart")
+    ).replace("export default", "const widget =")
+    config = {
+        "key": "NSE:X", "symbol": "X", "name": "X", "exchange": "NSE", "interval": "1m",
+        "interval_s": 60, "decimals": 2, "practice": True, "height": 300, "visible": 10,
+        "margin": 2, "most": 100, "fetched_s": 0,
+    }  # fmt: skip
+    said = """([scripts, config, age]) => {
+          const Chart = new Function(`${scripts}; return Chart;`)();
+          const values = { config: JSON.stringify(config), bars: new Uint8Array(0) };
+          const model = { get: (name) => values[name] };
+          const chart = new Chart(model, document.body);
+          chart.link = "open";
+          const now = Date.now();
+          const tick = ["NSE:X", 1, 1, Math.floor(now / 1000) - age, now, 100, 1, 1, 1, 99, 1,
+            null, null, null, null, 1, 1, 5, null];
+          const upstream = { state: "connected" };
+          chart.take({ op: "snapshot", ticks: [tick], bars: [], upstream });
+          chart.badge();
+          const said = [chart.root.dataset.state, chart.part("age").textContent];
+          chart.close();
+          return said;
+        }"""
+    days = 2 * 86_400 + 60
+    assert page.evaluate(said, [scripts, config, days]) == ["stale", "No trade for 2 d"]
+    assert page.evaluate(said, [scripts, config, 1]) == ["live", "Live"]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from chromium import find
+from waiting import until
 
 from breeze_lab import processes
 
@@ -153,18 +154,6 @@ class Lab:
             until(lambda: not processes.running(self.runtime, "relay"), "the relay's end")
 
 
-def until(ask, what, timeout_s=30.0):
-    """Return the first true answer; fail when none comes in time."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        answer = ask()
-        if answer:
-            return answer
-        time.sleep(0.05)
-    pytest.fail(f"{what} did not come within {timeout_s:.0f} s")
-    return None
-
-
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     running = Lab(tmp_path_factory.mktemp("browser"))
@@ -184,6 +173,8 @@ def page(lab, tmp_path_factory):
         shown = browser.new_page(viewport={"width": 1280, "height": 1000})
         shown.errors = []
         shown.on("pageerror", lambda error: shown.errors.append(str(error)))
+        shown.sent = []
+        shown.on("websocket", lambda one: one.on("framesent", shown.sent.append))
         shown.goto(f"{lab.url}lab/tree/chart.ipynb?token={TOKEN}")
         until(lab.has_kernel, "a kernel")
         idle(shown)
@@ -227,6 +218,12 @@ def test_a_new_notebook_shows_moving_candles(page):
     assert data(page)["key"] == "NSE:RELIANCE"
     assert page.locator(f"{CHART} .bl-symbol").inner_text() == "RELIANCE"
     assert page.locator(f"{CHART} .bl-practice").is_visible()
+
+
+def test_the_chart_says_whose_prices_it_wants(page):
+    """Its subscription names the market, so that a relay of another one refuses it."""
+    asked = [json.loads(frame) for frame in page.sent if '"subscribe"' in str(frame)]
+    assert [one["market"] for one in asked] == ["practice"]
 
 
 def test_the_chart_moves_while_a_cell_spins(page):

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from chromium import find
-from test_browser_chart import CHART, FLAGS, data, menu, repaints, until
+from test_browser_chart import CHART, FLAGS, data, menu, repaints
+from waiting import until
 
 from breeze_lab import processes
 

@@ -13,7 +13,8 @@ from urllib.parse import urlencode
 
 import pytest
 from relay_home import Share, ask, practice_login, practice_market, relay_home, stream_login
-from stream_server import TOKEN, StreamServer, quote, wait_for
+from stream_server import TOKEN, StreamServer, quote
+from waiting import until
 
 from breeze_lab import processes, session, settings
 from breeze_lab.bars import Interval
@@ -165,8 +166,8 @@ def test_sixth_crash_heals_as_fast_as_the_first(feed, server):
     for crash in range(1, 7):
         os.kill(feed.status()["pid"], signal.SIGKILL)
         killed = time.monotonic()
-        wait_for(lambda n=crash: len(server.auths) == n + 1, "the stream's return")
-        wait_for(lambda: feed.state.state == "connected", "the feed's return")
+        until(lambda n=crash: len(server.auths) == n + 1, "the stream's return")
+        until(lambda: feed.state.state == "connected", "the feed's return")
     assert time.monotonic() - killed < 1.4
 
 
@@ -178,9 +179,9 @@ def test_real_login_is_told_again_to_a_new_relay(feed, home, server):
     )
     feed.login(**{**login, "endpoints": endpoints})
     subscription = feed.subscribe(Share())
-    wait_for(lambda: server.rooms, "the join")
+    until(lambda: server.rooms, "the join")
     os.kill(feed.status()["pid"], signal.SIGKILL)
-    wait_for(lambda: len(server.auths) == 2 and server.rooms, "the second login")
+    until(lambda: len(server.auths) == 2 and server.rooms, "the second login")
     server.emit(quote("4.1!2885", 101.0, 5, 1795352160))
     assert take(subscription, FeedTick)[0].tick.last == 101.0
     assert server.most == 1
@@ -196,7 +197,7 @@ def test_refused_login_is_an_error_and_not_tried_again(feed, server):
         feed.login(**stream_login(server))
     assert feed.state.state == "refused"
     begun = time.monotonic()
-    wait_for(lambda: time.monotonic() - begun > 1.0, "a second without a retry")
+    until(lambda: time.monotonic() - begun > 1.0, "a second without a retry")
     assert len(server.auths) == 1
     server.refuse = False
     assert feed.login(**stream_login(server)).state == "connected"
@@ -208,7 +209,7 @@ def test_market_that_is_not_there_is_named(feed, server):
     with pytest.raises(FeedDisconnected, match="ConnectionRefusedError"):
         feed.login(**stream_login(server), timeout_s=1)
     server.up()
-    wait_for(lambda: feed.state.state == "connected", "the market's return")
+    until(lambda: feed.state.state == "connected", "the market's return")
 
 
 @pytest.mark.parametrize("ending", ["cut", "leave_politely", "down"])
@@ -217,17 +218,17 @@ def test_lost_stream_is_joined_again_in_one_message(feed, server, ending):
     feed.login(**stream_login(server))
     shares = [Share(), NIFTY, Share("NSE:TCS", "4.1!11536")]
     subscription = feed.subscribe(shares, bars=["1s"])
-    wait_for(lambda: len(server.rooms) == 3, "the join")
+    until(lambda: len(server.rooms) == 3, "the join")
     second = 1795352160
     server.emit(*(quote("4.1!2885", 100.0, n, second + n) for n in range(3)))
     assert {tick.epoch for tick in take(subscription, FeedTick, 3)} == {1}
     getattr(server, ending)()
     if ending == "down":
-        wait_for(lambda: feed.state.error, "the loss")
+        until(lambda: feed.state.error, "the loss")
         server.up()
-    wait_for(lambda: len(server.auths) == 2 and len(server.rooms) == 3, "the second join")
+    until(lambda: len(server.auths) == 2 and len(server.rooms) == 3, "the second join")
     assert server.joins == [[share.quote_room for share in shares]] * 2
-    wait_for(lambda: feed.state.state == "connected", "the good news")
+    until(lambda: feed.state.state == "connected", "the good news")
     server.emit(*(quote("4.1!2885", 100.0, n, second + n) for n in range(3, 6)))
     assert {tick.epoch for tick in take(subscription, FeedTick, 3)} == {2}
     bars = feed.subscribe(Share(), bars=["1s"]).snapshot.bars["NSE:RELIANCE", Interval.S1]
@@ -239,14 +240,14 @@ def test_closed_or_forgotten_subscription_is_released(feed, server):
     """An instrument is wanted until its last subscription is closed or garbage, not longer."""
     feed.login(**stream_login(server))
     one, two = feed.subscribe(Share()), feed.subscribe([Share(), NIFTY])
-    wait_for(lambda: len(server.rooms) == 2, "the join")
+    until(lambda: len(server.rooms) == 2, "the join")
     one.close()
     one.close()
     assert [i["consumers"] for i in feed.status()["instruments"]] == [1, 1]
     del two
     gc.collect()
     # The relay leaves the rooms a few seconds later; see the dead consumer of the door's tests.
-    wait_for(lambda: feed.status()["clients"][0]["keys"] == 0, "the release")
+    until(lambda: feed.status()["clients"][0]["keys"] == 0, "the release")
     assert [i["consumers"] for i in feed.status()["instruments"]] == [0, 0]
 
 
@@ -254,7 +255,7 @@ def test_closed_subscription_ends_its_iteration(feed, server):
     """A loop over a subscription ends when another thread closes it."""
     feed.login(**stream_login(server))
     subscription = feed.subscribe(Share())
-    wait_for(lambda: server.rooms, "the join")
+    until(lambda: server.rooms, "the join")
     server.emit(quote("4.1!2885", 101.0, 5, 1795352160))
     threading.Timer(0.3, subscription.close).start()
     assert [event.sequence for event in subscription if isinstance(event, FeedTick)] == [1]
@@ -272,9 +273,9 @@ def test_callback_failure_does_not_hurt_the_feed(feed, server, caplog):
 
     feed.login(**stream_login(server))
     subscription = feed.subscribe(Share(), on_event=clumsy)
-    wait_for(lambda: server.rooms, "the join")
+    until(lambda: server.rooms, "the join")
     server.emit(*(quote("4.1!2885", 101.0, n, 1795352160) for n in range(3)))
-    wait_for(lambda: len(heard) == 3, "three ticks")
+    until(lambda: len(heard) == 3, "three ticks")
     assert "mine" in caplog.text
     subscription.close()
 
@@ -291,9 +292,9 @@ def test_waiting_for_the_feed_in_its_own_callback_is_refused(feed, server):
 
     feed.login(**stream_login(server))
     subscription = feed.subscribe(Share(), on_event=nested)
-    wait_for(lambda: server.rooms, "the join")
+    until(lambda: server.rooms, "the join")
     server.emit(quote("4.1!2885", 101.0, 1, 1795352160))
-    wait_for(lambda: errors, "the refusal")
+    until(lambda: errors, "the refusal")
     assert "callback" in errors[0]
     subscription.close()
 
@@ -337,7 +338,7 @@ def test_latest_reader_of_this_process_gets_the_newest():
 def test_stopped_relay_is_not_started_again(feed, home):
     """Who asks for the relay's end does not bring it back."""
     feed.shutdown_relay()
-    wait_for(lambda: processes.running(home.runtime, "relay") is None, "the end")
+    until(lambda: processes.running(home.runtime, "relay") is None, "the end")
     with pytest.raises(FeedDisconnected, match="closed"):
         feed.status()
     assert processes.running(home.runtime, "relay") is None
@@ -347,7 +348,7 @@ def test_subscribers_hear_how_the_stream_stands(feed, server):
     """A stale feed looks stale: every subscription hears of the loss and the return."""
     feed.login(**stream_login(server))
     subscription = feed.subscribe(Share())
-    wait_for(lambda: server.alive, "the connection")
+    until(lambda: server.alive, "the connection")
     server.cut()
     states = [state.state for state in take(subscription, FeedState, 2)]
     assert states == ["connecting", "connected"]

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from urllib.request import Request, urlopen
 
 import pytest
+from waiting import until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -23,17 +24,6 @@ from breeze_lab.settings import Endpoints
 from breeze_lab.ticks import Depth, Tick, decode_frame
 
 WAIT_S = 15
-
-
-def until(met, what, timeout_s=WAIT_S):
-    """Poll until `met` returns something true, and return it."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        found = met()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"not within {timeout_s} s: {what}")
 
 
 def start(*options, home):

@@ -15,7 +15,8 @@ from dataclasses import replace
 import msgspec
 import pytest
 from relay_home import Client, Share, ask, practice_login, practice_market, relay_home, stream_login
-from stream_server import TOKEN, StreamServer, quote, wait_for
+from stream_server import TOKEN, StreamServer, quote
+from waiting import until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import unix_connect
 
@@ -122,7 +123,7 @@ def test_oversize_message_ends_only_its_connection(home):
         with pytest.raises(ConnectionClosed):  # noqa: PT012 - the close is seen by either
             offender.raw("x" * (2**20 + 1))
             offender.next()
-        wait_for(lambda: bystander.ask("status")["consumers"] == 1, "the offender's end")
+        until(lambda: bystander.ask("status")["consumers"] == 1, "the offender's end")
 
 
 def test_unknown_subprotocol_is_refused(home):
@@ -137,7 +138,7 @@ def test_both_encodings_carry_the_same(home, server):
         one.login(stream_login(server))
         for client in (one, two):
             client.subscribe(Share(), bars=["1s"])
-        wait_for(lambda: server.rooms, "the join")
+        until(lambda: server.rooms, "the join")
         server.emit(quote("4.1!2885", 101.5, 10, 1795352160))
         first, second = one.read("batch"), two.read("batch")
         assert first == second
@@ -176,7 +177,7 @@ def test_slow_consumer_is_told_exactly_what_it_lost(home, server):
         quick.login(stream_login(server))
         for client in (slow, quick):
             assert client.subscribe(Share())["op"] == "snapshot"
-        wait_for(lambda: server.rooms, "the join")
+        until(lambda: server.rooms, "the join")
         now = int(time.time())
         with ThreadPoolExecutor() as pool:
             reading = pool.submit(tally, quick)
@@ -194,7 +195,7 @@ def test_latest_consumer_gets_less_and_never_a_loss(home, server):
         client.say(op="hello", client="chart", flush_ms=200)
         client.login(stream_login(server))
         client.subscribe(Share(), delivery="latest")
-        wait_for(lambda: server.rooms, "the join")
+        until(lambda: server.rooms, "the join")
         now = int(time.time())
         server.emit(*(quote("4.1!2885", 100.0, n, now) for n in range(1, 501)))
         rows = []
@@ -222,14 +223,14 @@ def test_dead_consumer_releases_its_rooms(home, practice):
             assert kernel.stdout.readline() == "batch\n"
             assert ask(practice["status_url"])["rooms"] == {"4.1!2885": 1}
             kernel.send_signal(signal.SIGKILL)
-        wait_for(lambda: ask(practice["status_url"])["rooms"] == {}, "leaving the room")
+        until(lambda: ask(practice["status_url"])["rooms"] == {}, "leaving the room")
         assert client.ask("status")["consumers"] == 1
 
 
 def test_relay_ends_on_a_signal_and_leaves_nothing_open(home, server):
     """SIGTERM closes upstream, removes socket and record and exits 0."""
     relay = subprocess.Popen([*RELAY, "--idle-exit", "0"], stderr=subprocess.PIPE)
-    wait_for(lambda: processes.running(home.runtime, "relay"), "the relay")
+    until(lambda: processes.running(home.runtime, "relay"), "the relay")
     with Client(home) as client:
         client.login(stream_login(server))
         relay.terminate()
@@ -237,7 +238,7 @@ def test_relay_ends_on_a_signal_and_leaves_nothing_open(home, server):
     relay.stderr.close()
     assert processes.running(home.runtime, "relay") is None
     assert not home.socket("relay").exists()
-    wait_for(lambda: not server.alive, "the end of the stream")
+    until(lambda: not server.alive, "the end of the stream")
 
 
 def test_relay_ends_although_somebody_does_not_read(home, server):
@@ -245,20 +246,20 @@ def test_relay_ends_although_somebody_does_not_read(home, server):
     with Client(home) as client, Client(home, max_queue=1) as frozen:
         client.login(stream_login(server))
         frozen.subscribe(Share())
-        wait_for(lambda: server.rooms, "the join")
+        until(lambda: server.rooms, "the join")
         server.emit(*(quote("4.1!2885", 100.0, n, 1795352160) for n in range(1, 8001)))
-        wait_for(lambda: client.ask("status")["clients"][1]["waiting"], "a full socket")
+        until(lambda: client.ask("status")["clients"][1]["waiting"], "a full socket")
         os.kill(client.welcome["pid"], signal.SIGTERM)
-        wait_for(lambda: processes.running(home.runtime, "relay") is None, "the end", 4)
+        until(lambda: processes.running(home.runtime, "relay") is None, "the end", 4)
 
 
 def test_relay_ends_when_nobody_listens(home):
     """Without a consumer it goes away by itself, and not while there is one."""
     relay = subprocess.Popen([*RELAY, "--idle-exit", "0.5"], stderr=subprocess.PIPE)
-    wait_for(lambda: processes.running(home.runtime, "relay"), "the relay")
+    until(lambda: processes.running(home.runtime, "relay"), "the relay")
     with Client(home) as client:
         begun = time.monotonic()
-        wait_for(lambda: time.monotonic() - begun > 2.2, "two sweeps")
+        until(lambda: time.monotonic() - begun > 2.2, "two sweeps")
         assert client.ask("status")["consumers"] == 1
     assert relay.wait(10) == 0
     relay.stderr.close()
@@ -268,14 +269,14 @@ def test_shutdown_is_answered_before_the_end(home):
     """Who asks the relay to end hears that it will."""
     with Client(home) as client:
         assert client.ask("shutdown") == {"op": "ok", "id": 1}
-        wait_for(lambda: processes.running(home.runtime, "relay") is None, "the end")
+        until(lambda: processes.running(home.runtime, "relay") is None, "the end")
 
 
 def test_no_token_is_in_log_status_or_messages(home, server):
     """The token goes upstream and nowhere else, at the loudest log level too."""
     with (home.runtime / "relay.log").open("wb") as log:
         relay = subprocess.Popen([*RELAY, "--log-level", "debug"], stderr=log)
-    wait_for(lambda: processes.running(home.runtime, "relay"), "the relay")
+    until(lambda: processes.running(home.runtime, "relay"), "the relay")
     with Client(home) as client:
         client.login(stream_login(server))
         client.say(op="login", endpoints={"name": TOKEN}, user="u", token=TOKEN)
@@ -300,9 +301,9 @@ def test_practice_login_is_remembered_and_a_real_one_never(home, server):
         client.login(stream_login(server))
         assert stat.S_IMODE(memory.stat().st_mode) == 0o600
         os.kill(client.welcome["pid"], signal.SIGKILL)
-    wait_for(lambda: processes.running(home.runtime, "relay") is None, "the crash")
+    until(lambda: processes.running(home.runtime, "relay") is None, "the crash")
     with Client(home) as client:
-        wait_for(lambda: client.ask("status")["upstream"]["state"] == "connected", "the memory")
+        until(lambda: client.ask("status")["upstream"]["state"] == "connected", "the memory")
         real = {**stream_login(server)["endpoints"].to_dict(), "name": "icici"}
         assert client.ask("login", endpoints=real, user="XY1", token=TOKEN)["op"] == "ok"
         assert [path.name for path in home.runtime.iterdir() if TOKEN in _text(path)] == []
@@ -320,12 +321,12 @@ def test_another_market_begins_with_empty_bars(home, server):
         with Client(home) as client:
             client.login(stream_login(server))
             client.subscribe(Share(), bars=["1m"])
-            wait_for(lambda: server.rooms, "the join")
+            until(lambda: server.rooms, "the join")
             now = int(clock.now().timestamp())
             server.emit(quote("4.1!2885", 100.0, 10, now))
             client.read("batch")
             client.login(stream_login(other))
-            wait_for(lambda: other.rooms, "the join at the other market")
+            until(lambda: other.rooms, "the join at the other market")
             assert not server.alive
             snapshot = client.subscribe(Share(), bars=["1m"])
             assert (snapshot["ticks"], snapshot["bars"]) == ([], [])

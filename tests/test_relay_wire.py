@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from socketio.packet import Packet
-from stream_server import TOKEN, StreamServer, wait_for
+from stream_server import TOKEN, StreamServer
+from waiting import until
 from websockets.frames import Opcode
 
 from breeze_lab.errors import SettingsError
@@ -121,13 +122,13 @@ def test_link_logs_in_joins_and_hears_events_in_order(server):
         async with open_link(server.url, {"user": "u", "token": TOKEN}) as link:
             await link.emit("join", ["4.1!2885", "4.1!NIFTY 50"])
             reader = asyncio.create_task(link.read(heard.append, pytest.fail))
-            await asyncio.to_thread(wait_for, lambda: len(server.rooms) == 2, "the join")
+            await asyncio.to_thread(until, lambda: len(server.rooms) == 2, "the join")
             await asyncio.to_thread(server.emit, *range(200))
-            await asyncio.to_thread(wait_for, lambda: len(heard) == 200, "200 events")
+            await asyncio.to_thread(until, lambda: len(heard) == 200, "200 events")
             begun = time.monotonic()  # the server drops who leaves two of its pings unanswered
-            await asyncio.to_thread(wait_for, lambda: time.monotonic() - begun > 0.8, "three pings")
+            await asyncio.to_thread(until, lambda: time.monotonic() - begun > 0.8, "three pings")
             await asyncio.to_thread(server.emit, "still here")
-            await asyncio.to_thread(wait_for, lambda: len(heard) == 201, "the last event")
+            await asyncio.to_thread(until, lambda: len(heard) == 201, "the last event")
             reader.cancel()
 
     asyncio.run(scenario())

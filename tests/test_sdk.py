@@ -46,7 +46,7 @@ class Broken(BaseHTTPRequestHandler):
     def do_GET(self):
         kind = self.path.split("/")[1]
         if kind == "silent":
-            time.sleep(3)
+            time.sleep(6)  # longer than any caller here waits
             return
         status, body = {
             "html": (503, b"<html><body>Scheduled maintenance</body></html>"),
@@ -191,7 +191,6 @@ def test_bad_credentials_are_login_errors(practice, master_path):
         ("dotnet", errors.BadResponse),
         ("empty", errors.BadResponse),
         ("list", errors.BadResponse),
-        ("silent", errors.RequestError),
     ],
 )
 def test_every_answer_in_bad_weather_is_a_typed_error(practice, master_path, weather, kind, error):
@@ -207,6 +206,18 @@ def test_every_answer_in_bad_weather_is_a_typed_error(practice, master_path, wea
     with pytest.raises(error) as caught:
         client.call("get_historical_data_v2", **HISTORY)
     assert practice["secret"] not in str(caught.value)
+
+
+def test_a_silent_broker_is_given_up(practice, master_path, weather):
+    """Every call has a timeout: one that gets no answer ends by itself and says so."""
+    endpoints = Endpoints.from_dict({**practice, "v2_url": f"{weather}/silent/"}, name="silent")
+    client = Client(
+        endpoints, master_path,
+        app_key=practice["app_key"], secret=practice["secret"], timeout_s=1,
+    )  # fmt: skip
+    client.login(practice["api_session"])
+    with pytest.raises(errors.RequestError, match="did not answer within 1 s"):
+        client.call("get_historical_data_v2", **HISTORY)
 
 
 def test_no_data_is_an_empty_value(practice, master_path, weather):

@@ -16,6 +16,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
+from waiting import until
 from websockets.asyncio.server import unix_serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
@@ -119,18 +120,6 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 OPENER = urllib.request.build_opener(NoRedirect)
-
-
-def until(ask, what, timeout_s=20.0):
-    """Return the first true answer; fail when none comes in time."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        answer = ask()
-        if answer:
-            return answer
-        time.sleep(0.05)
-    pytest.fail(f"{what} did not come within {timeout_s:.0f} s")
-    return None
 
 
 def receive(socket, op):
