@@ -174,7 +174,11 @@ def page(lab, tmp_path_factory):
         shown.errors = []
         shown.on("pageerror", lambda error: shown.errors.append(str(error)))
         shown.sent = []
-        shown.on("websocket", lambda one: one.on("framesent", shown.sent.append))
+
+        def note(frame):  # Playwright takes no built-in method
+            shown.sent.append(frame)
+
+        shown.on("websocket", lambda one: one.on("framesent", note))
         shown.goto(f"{lab.url}lab/tree/chart.ipynb?token={TOKEN}")
         until(lab.has_kernel, "a kernel")
         idle(shown)
