@@ -363,6 +363,11 @@ def test_one_market_at_a_time(home, server):
         assert "breeze-lab relay stop" in answer["message"]
         assert kernel.ask("status")["upstream"]["endpoints"] == ours, "the stream goes on"
         assert chart.ask("unsubscribe", keys=["NSE:RELIANCE"])["op"] == "ok"
+        broken = {**other.to_dict(), "stream_url": "nowhere"}
+        failed = kernel.ask("login", **stream_login(server, endpoints=broken))
+        assert failed["error"] == "SettingsError"
+        assert chart.subscribe(Share(), market=ours)["op"] == "snapshot", "nothing changed"
+        assert chart.ask("unsubscribe", keys=["NSE:RELIANCE"])["op"] == "ok"
         assert kernel.ask("login", **login)["op"] == "ok"
         assert kernel.subscribe(Share(), market="icici")["op"] == "snapshot"
         assert chart.subscribe(Share(), market=ours)["error"] == "SubscriptionRefused"

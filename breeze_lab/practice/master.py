@@ -205,4 +205,5 @@ def _expiry_labels(listing: Listing) -> dict[str, dict[date, str]]:
                     if c.expiry and c.exchange == "NFO" and c.expiry not in labels})  # fmt: skip
     labels |= {day: f"{i}-Wek" for i, day in enumerate(weeks, 1)}
     days = {c.expiry for c in listing.contracts if c.expiry and c.exchange == "BFO"}
+    # The broker's own label of every BFO month, as recorded.
     return {"NFO": labels, "BFO": dict.fromkeys(days, "0-XXX")}

@@ -213,9 +213,15 @@ class Hub:
                 "and serves one market at a time. Close them or run `breeze-lab relay stop`, then "
                 "log in again."
             )
-        self.market = market
         held = self.upstream.login_held
-        await self.upstream.login(login)
+        # Set before the wait, so that nobody of the old market slips in; a login that fails
+        # leaves everything as it was.
+        before, self.market = self.market, market
+        try:
+            await self.upstream.login(login)
+        except BaseException:
+            self.market = before
+            raise
         # No frame of the new connection can have come yet: nothing was awaited since.
         if held is not None and (
             (held.endpoints.stream_url, held.user) != (login.endpoints.stream_url, login.user)
