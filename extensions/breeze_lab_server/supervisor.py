@@ -131,6 +131,8 @@ class Supervisor:
         record = await asyncio.to_thread(processes.running, folders().runtime, "relay")
         if record is None:
             return answer
+        # It lives, whether or not it answers in time.
+        answer["relay"] = {"running": True, "pid": record.get("pid")}
         try:
             async with asyncio.timeout(_STATUS_TIMEOUT_S):
                 told = await self._ask_status()
@@ -138,7 +140,7 @@ class Supervisor:
             answer["relay"]["error"] = f"{type(exc).__name__}: {exc}"
             return answer
         answer["upstream"] = told.pop("upstream", None)
-        answer["relay"] = {**told, "running": True, "pid": record.get("pid")}
+        answer["relay"] |= told
         return answer
 
     async def _ask_status(self) -> dict[str, Any]:
