@@ -21,6 +21,7 @@ from breeze_lab.practice import derivatives
 from breeze_lab.practice.days import DAY_MINUTES, DAYS, day_number, day_of
 from breeze_lab.practice.noise import Floats, Ints, bits, key_of, normal, uniform
 from breeze_lab.practice.split import Bars, share, split
+from breeze_lab.practice.surface import vix_closes
 from breeze_lab.practice.universe import RUPEE, Contract
 
 if TYPE_CHECKING:
@@ -133,6 +134,8 @@ class Prices:
 
     def _make_walk(self, contract: Contract) -> Floats:
         """Return the unrounded close of every calendar day, in rupees."""
+        if contract.code == "INDVIX":
+            return vix_closes(self)
         days = np.arange(DAYS)
         own = normal(bits(self.key("close", contract.key), days))
         market = normal(bits(self.key("market"), days))
@@ -272,7 +275,8 @@ class Prices:
             weights = (2000 * uniform(own << np.uint64(32)) ** 2).astype(np.int64) + least
         sign = -1 if contract.right == "PE" else 1
         path = self._path_noise("second-path", contract, counter)
-        return split(parent, share(parent.volume, weights), path, sign, own)
+        way = derivatives.second_way(self, contract, number, minutes)
+        return split(parent, share(parent.volume, weights), path, sign, own, way=way)
 
     def _make_minute_seconds(self, contract: Contract, number: int, minute: int) -> Bars:
         return self.seconds(contract, number, np.array([minute])).take(0)

@@ -72,8 +72,9 @@ def share(volume: Ints, weights: Ints) -> Ints:
 
 
 def split(
-    parent: Bars, volume: Ints, path: NDArray[np.uint64], sign: int, own: NDArray[np.uint64]
-) -> Bars:
+    parent: Bars, volume: Ints, path: NDArray[np.uint64], sign: int, own: NDArray[np.uint64],
+    *, way: Ints | None = None,
+) -> Bars:  # fmt: skip
     """Return the slots of each parent.
 
     Parameters
@@ -89,6 +90,8 @@ def split(
         1, or -1 when the price goes against the shared way (a put).
     own
         Shape (b, n): noise of this instrument alone.
+    way
+        Shape (b, n): where the closes would lie, instead of the noise's way.
 
     Returns
     -------
@@ -101,7 +104,7 @@ def split(
     active = volume > 0
     first = active.argmax(axis=1)[:, None]
     last = n - 1 - active[:, ::-1].argmax(axis=1)[:, None]
-    close = _way(parent, path, sign)
+    close = _way(parent, path, sign) if way is None else np.clip(way, lo, h)
     close = np.where((slot == first) & (volume == 1), o, close)
     close = np.where(slot == last, c, close)
 

@@ -1,0 +1,174 @@
+"""How much futures and options trade, and their open interest through a day.
+
+Volume crowds at the money and on round strikes, in the nearest expiry and on
+its last day; what is out of the money trades more than what is in it. Open
+interest moves only with volume: it builds through the day, day traders unwind
+before the close, and on the expiry day it runs off.
+"""
+
+from __future__ import annotations
+
+import functools
+from datetime import date
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from breeze_lab.practice.contracts import step
+from breeze_lab.practice.days import day_number, day_of
+from breeze_lab.practice.expiry import has_weeklies
+from breeze_lab.practice.noise import Floats, Ints, bits, uniform
+from breeze_lab.practice.universe import RUPEE, Contract
+
+if TYPE_CHECKING:
+    from breeze_lab.practice.prices import Prices
+
+__all__ = ["day_lots", "interest_before", "life_days", "open_interest"]
+
+#: Lots a near future trades in a day, and how many times that an option at the money trades.
+_LOTS: Final = {"I": 40_000, "A": 15_000, "B": 3_000, "C": 3_000, "M": 12_000, "X": 20_000}
+_BUSY: Final = {
+    "NIFTY": 4.0, "CNXBAN": 2.5, "BSESEN": 2.0, "RELIND": 2.0, "CRUDE": 2.0, "USDINR": 4.0,
+}  # fmt: skip
+_OPTION_TIMES: Final = {"I": 25.0, "A": 0.6, "B": 0.4, "C": 0.4, "M": 0.5, "X": 1.0}
+#: Log distance from the money at which a tenth trades; nearer than that on the last day.
+_WIDTH: Final = {"I": 0.035, "A": 0.08, "B": 0.08, "C": 0.08, "M": 0.08, "X": 0.01}
+_LAST_DAY_WIDTH: Final = 0.6
+_IN_THE_MONEY: Final = 0.5
+#: (days to the expiry up to, part of its full volume) of futures and monthly and weekly options.
+_FUTURE_PARTS: Final = ((31, 1.0), (62, 0.2), (10**6, 0.04))
+_MONTHLY_PARTS: Final = ((31, 1.0), (62, 0.15), (10**6, 0.03))
+_WEEKLY_PARTS: Final = ((7, 1.0), (14, 0.35), (35, 0.2), (62, 0.06), (10**6, 0.015))
+_LAST_DAY_TIMES: Final = {"weekly": 2.0, "monthly": 1.5}
+#: Strikes that are multiples of so many steps, and how much busier they are.
+_ROUND: Final = ((10, 1.7), (5, 1.3), (2, 1.0), (1, 0.7))
+#: Open interest of a contract in full bloom over the lots of its underlying's near future.
+_INTEREST_TIMES: Final = 2
+_INTEREST_WIDTH: Final = 0.12
+#: Days to the expiry at which half of an option's open interest has built up.
+_HALF_BUILT: Final = 8
+_LISTED_SLOWLY: Final = 5
+_LAST_WEEK: Final = 7
+#: What is still open when a contract expires.
+_LEFT_TO_SETTLE: Final = 0.35
+#: Who trades less than so many lots a day on average has no open interest: it may not trade at all.
+_LEAST_LOTS: Final = 2.0
+#: How far back the last day with a trade is looked for, in market days.
+_LOOK_BACK: Final = 5
+
+
+def life_days(contract: Contract) -> int:
+    """Return for how many calendar days before its expiry a contract trades."""
+    return 200 if contract.exchange == "MCX" else 100
+
+
+def _part(parts: tuple[tuple[int, float], ...], left: int) -> float:
+    return next(part for limit, part in parts if left <= limit)
+
+
+def _leader(contract: Contract) -> Contract:
+    if contract.leader is None:
+        raise ValueError(f"{contract.key} follows nothing")
+    return contract.leader
+
+
+def _left(contract: Contract, numbers: Ints) -> Ints:
+    left: Ints = day_number(contract.expiry or date.max) - numbers
+    return left
+
+
+def _from_the_money(prices: Prices, contract: Contract, numbers: Ints) -> Floats:
+    """Return each day's log distance of the strike from the close before; double inside it."""
+    source = _leader(contract)
+    closes = prices.day_closes(source, numbers - 1) * (source.tick / RUPEE)
+    beyond: Floats = np.log((contract.strike or 0.0) / closes)
+    beyond = beyond if contract.right == "CE" else -beyond
+    return np.where(beyond >= 0, beyond, -beyond / _IN_THE_MONEY)
+
+
+def _roundness(contract: Contract) -> float:
+    steps = round((contract.strike or 0.0) / step(_leader(contract)))
+    return next(times for multiple, times in _ROUND if steps % multiple == 0)
+
+
+def _expected_lots(prices: Prices, contract: Contract, numbers: Ints) -> Floats:
+    source, left = _leader(contract), _left(contract, numbers)
+    busy = _LOTS[source.tier] * _BUSY.get(source.code, 1.0)
+    if contract.kind == "future":
+        return busy * np.array([_part(_FUTURE_PARTS, int(days)) for days in left])
+    weekly = has_weeklies(source.code, day_of(int(numbers[0])))
+    parts = _WEEKLY_PARTS if weekly else _MONTHLY_PARTS
+    part = np.array([_part(parts, int(days)) for days in left])
+    last = left == 0
+    part = np.where(last, part * _LAST_DAY_TIMES["weekly" if weekly else "monthly"], part)
+    width = _WIDTH[source.tier] * np.where(last, _LAST_DAY_WIDTH, 1.0)
+    crowd = 10 ** (-_from_the_money(prices, contract, numbers) / width)
+    lots: Floats = busy * _OPTION_TIMES[source.tier] * _roundness(contract) * part * crowd
+    return lots
+
+
+def day_lots(prices: Prices, contract: Contract, numbers: Ints) -> Ints:
+    """Return the lots a derivative trades on each of some days."""
+    word = bits(prices.key("lots", contract.key), numbers)
+    lots = _expected_lots(prices, contract, numbers) * (0.5 + uniform(word))
+    return lots.astype(np.int64)
+
+
+def _day_interest(prices: Prices, contract: Contract, numbers: Ints) -> Ints:
+    """Return the open interest in lots at the end of days on which the contract trades."""
+    source, left = _leader(contract), _left(contract, numbers)
+    age = np.clip(life_days(contract) - left, 0, None)
+    size = np.full(len(numbers), _LOTS[source.tier] * _BUSY.get(source.code, 1.0) * _INTEREST_TIMES)
+    if contract.kind == "option":
+        away = _from_the_money(prices, contract, numbers)
+        size = size * _roundness(contract) * 10 ** (-away / _INTEREST_WIDTH)
+        size = size / (1 + left / _HALF_BUILT) * np.minimum(age / _LISTED_SLOWLY, 1.0)
+    else:
+        # It builds up over the contract's life, and the last week winds a fifth of it down.
+        wound = 1 - 0.2 * np.clip(_LAST_WEEK - left, 0, None) / _LAST_WEEK
+        size = size * (age / life_days(contract)) ** 2 * wound
+    size = np.where(left == 0, size * _LEFT_TO_SETTLE, size)
+    # With this there is open interest only after days with trades.
+    size = size * (1 - _LEAST_LOTS / np.maximum(_expected_lots(prices, contract, numbers), 2.0))
+    word = bits(prices.key("interest", contract.key), numbers)
+    held: Ints = (size * (0.95 + 0.1 * uniform(word))).astype(np.int64)
+    return held
+
+
+@functools.lru_cache(maxsize=16384)
+def interest_before(prices: Prices, contract: Contract, number: int) -> int:
+    """Return the open interest in lots before day `number`: after the newest day with a trade."""
+    earlier = prices.previous_open_day(contract, number)
+    for _ in range(_LOOK_BACK):
+        if earlier is None:
+            break
+        day = np.array([earlier])
+        if int(day_lots(prices, contract, day)[0]):
+            return int(_day_interest(prices, contract, day)[0])
+        earlier = prices.previous_open_day(contract, earlier)
+    return 0
+
+
+@functools.lru_cache(maxsize=1024)
+def open_interest(prices: Prices, contract: Contract, number: int) -> Ints:
+    """Return the open interest after each minute of a day, in lots."""
+    before = interest_before(prices, contract, number)
+    bars = prices.minutes(contract, number)
+    if bars is None:
+        return np.array([before])
+    total = int(bars.volume.sum())
+    if not total:
+        return np.full(len(bars.volume), before)
+    day = np.array([number])
+    after = int(_day_interest(prices, contract, day)[0])
+    done = np.cumsum(bars.volume) / total
+    if not _left(contract, day)[0]:
+        return before + np.rint((after - before) * done * done).astype(np.int64)
+    word = bits(prices.key("unwinding", contract.key), day)
+    held = (before + after) / 2
+    # Positions of the day are opened all day long and closed in its last part.
+    within = held * (0.05 + 0.1 * float(uniform(word)[0])) * 1.5 * done * (1 - done**6)
+    phase = float(uniform(word << np.uint64(32))[0]) * 2 * np.pi
+    waves = held * 0.03 * np.sin(phase + 9 * done) * done * (1 - done)
+    path = before + np.rint((after - before) * done + within + waves).astype(np.int64)
+    return np.maximum(path, 0)
