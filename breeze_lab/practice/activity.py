@@ -39,7 +39,7 @@ _IN_THE_MONEY: Final = 0.5
 _FUTURE_PARTS: Final = ((31, 1.0), (62, 0.2), (10**6, 0.04))
 _MONTHLY_PARTS: Final = ((31, 1.0), (62, 0.15), (10**6, 0.03))
 _WEEKLY_PARTS: Final = ((7, 1.0), (14, 0.35), (35, 0.2), (62, 0.06), (10**6, 0.015))
-_LAST_DAY_TIMES: Final = {"weekly": 2.0, "monthly": 1.5}
+_LAST_DAY_TIMES: Final = {"weekly": 3.0, "monthly": 2.0}
 #: Strikes that are multiples of so many steps, and how much busier they are.
 _ROUND: Final = ((10, 1.7), (5, 1.3), (2, 1.0), (1, 0.7))
 #: Open interest of a contract in full bloom over the lots of its underlying's near future.
@@ -50,7 +50,7 @@ _HALF_BUILT: Final = 8
 _LISTED_SLOWLY: Final = 5
 _LAST_WEEK: Final = 7
 #: What is still open when a contract expires.
-_LEFT_TO_SETTLE: Final = 0.35
+_LEFT_TO_SETTLE: Final = 0.2
 #: Who trades less than so many lots a day on average has no open interest: it may not trade at all.
 _LEAST_LOTS: Final = 2.0
 #: How far back the last day with a trade is looked for, in market days.

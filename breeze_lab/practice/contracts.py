@@ -8,6 +8,7 @@ by their fields, as at the broker.
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -34,8 +35,9 @@ _STEPS: Final = {
 }  # fmt: skip
 _NICE: Final = (1.0, 2.5, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 _HAIR: Final = 1e-6
-#: Strikes on each side of the money.
-_WIDTH: Final = {"NIFTY": 30, "CNXBAN": 30, "BSESEN": 40, "GOLD": 12, "USDINR": 8}
+#: Strikes on each side of the money; those of commodities reach as far as a day can move.
+_WIDTH: Final = {"NIFTY": 30, "CNXBAN": 30, "BSESEN": 40, "USDINR": 8}
+_REACH: Final = 0.04
 _INDEX_FUTURES: Final = (
     ("NSE", "NIFTY"), ("NSE", "CNXBAN"), ("NSE", "NIFFIN"), ("NSE", "NIFSEL"), ("NSE", "NIFNEX"),
     ("BSE", "BSESEN"), ("BSE", "BANKEX"),
@@ -126,6 +128,8 @@ def _chain(
     days = np.array([day_number(today.replace(day=1)), day_number(today) - 1])
     closes = prices.day_closes(leader, days) * (leader.tick / RUPEE)
     apart, width = step(leader), _WIDTH.get(leader.code, 10)
+    if leader.tier == "M":
+        width = max(width, math.ceil(_REACH * leader.base / apart))
     low, high = (round(float(x) / apart) for x in (closes.min(), closes.max()))
     for expiry in dates:
         for place in range(max(low - width, 1), high + width + 1):

@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from breeze_lab.practice.days import DAYS, day_number
+from breeze_lab import clock
+from breeze_lab.practice.days import DAYS, day_number, day_of
 from breeze_lab.practice.noise import bits, normal
 from breeze_lab.practice.universe import universe
 
 if TYPE_CHECKING:
-    from breeze_lab.practice.noise import Floats
+    from breeze_lab.practice.noise import Floats, Ints
     from breeze_lab.practice.prices import Prices
     from breeze_lab.practice.universe import Contract
 
@@ -59,6 +60,11 @@ _SMILE: Final = {
 }  # fmt: skip
 
 
+@functools.cache
+def _trading_days() -> Ints:
+    return np.array([n for n in range(DAYS) if clock.is_trading_day(day_of(n))], np.int64)
+
+
 @functools.lru_cache(maxsize=512)
 def levels(prices: Prices, source: Contract) -> Floats:
     """Return the 30-day at-the-money volatility as every calendar day begins, shape (DAYS,).
@@ -68,17 +74,15 @@ def levels(prices: Prices, source: Contract) -> Floats:
     source
         The underlying: an index, a stock or a spot.
     """
-    days = np.arange(DAYS)
-    closes = prices.day_closes(source, days).astype(np.float64)
+    trading = _trading_days()
+    closes = prices.day_closes(source, np.arange(DAYS)).astype(np.float64)[trading]
     moves = np.diff(np.log(closes), prepend=math.log(closes[0]))
-    usual = float(np.std(moves[np.abs(moves) > np.median(np.abs(moves)) / 2]))
-    busy = np.where(np.abs(moves) > usual / 5, 1.0, 0.4)
-    lever = _LEVERAGE[source.tier]
-    own = normal(bits(prices.key("volatility", source.key), days)) * busy
+    usual, lever = float(np.std(moves)), _LEVERAGE[source.tier]
+    own = normal(bits(prices.key("volatility", source.key), trading))
     shocks = np.clip(lever * moves / usual + (1 - lever * lever) ** 0.5 * own, -_BOUND, _BOUND)
-    path = np.convolve(shocks * _SHOCK, _STAYS ** np.arange(_MEMORY))[:DAYS]
-    # What a day does to the level is known when the next begins.
-    path = np.concatenate([path[:1], path[:-1]])
+    path = np.convolve(shocks * _SHOCK, _STAYS ** np.arange(_MEMORY))[: len(trading)]
+    # A trading day moves the level for the days after it; it stands still while markets rest.
+    path = np.concatenate([[0.0], path])[np.searchsorted(trading, np.arange(DAYS))]
     pinned = _PINNED.get(source.code)
     if pinned:
         mean = universe().cash["NSE", pinned].base / 100
