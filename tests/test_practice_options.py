@@ -277,6 +277,22 @@ def test_quotes_move_with_the_underlying_between_trades():
     assert live.book() == live.book(5, at(FRIDAY, "14:00:00"))
 
 
+def test_a_contract_that_has_not_traded_today_has_todays_limits():
+    """Whoever looks at a quiet strike sees a book that lies within the limits beside it."""
+    prices = MARKETS["hours"]
+    now_ms = at(NSE_EXPIRY, "10:00:00")
+    listed = contracts.listing(prices, NSE_EXPIRY).contracts
+    few = [c for c in listed if c.kind == "option" and lots(prices, c, NSE_EXPIRY) < 5]
+    quiet = 0
+    for contract in few[:: len(few) // 60]:
+        live = Live(prices, contract, now_ms)
+        quiet += live.quote.number < day_number(NSE_EXPIRY)
+        limits = live.quote.lower, live.quote.upper
+        assert limits == prices.circuit(contract, day_number(NSE_EXPIRY))
+        assert_sane(contract, live.book(5, now_ms), limits)
+    assert quiet > 20
+
+
 @pytest.mark.parametrize(("code", "least"), [("NIFTY", 0.55), ("RELIND", 0.85)])
 def test_a_frame_pushed_on_a_trade_looks_sane(code, least):
     """The trade lies at or between bid and ask unless the value has left it behind."""
@@ -647,7 +663,7 @@ def test_chains_hold_the_money_on_even_steps_every_day():
     prices = MARKETS["hours"]
     day = date(2025, 7, 1)
     while day < FRIDAY:
-        day += timedelta(days=17)
+        day += timedelta(days=41)
         listing = contracts.listing(prices, day)
         chains = defaultdict(set)
         for c in listing.contracts:

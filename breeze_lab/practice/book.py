@@ -164,6 +164,11 @@ class Maker:
         if day is not None:
             self._spot(day, min(at_ms, day.closed_ms - 1))
 
+    def limits(self, at_ms: int) -> tuple[int, int] | None:
+        """Return the circuit limits in ticks of the day whose book stands at `at_ms`."""
+        day = self._enter(at_ms)
+        return (day.lower, day.upper) if day is not None else None
+
     def fair(self, at_ms: int) -> float | None:
         """Return the value in unrounded ticks at `at_ms`; None before the contract's first day."""
         day = self._enter(at_ms)
@@ -198,9 +203,7 @@ class Maker:
             else:
                 slide = -min(max(bid - quote.last, 0), ask - math.ceil(fair))
             bid, ask = bid + slide, ask + slide
-        if bid < day.lower:
-            # One tick is the limit of what has no value: nobody bids for that.
-            bid = day.lower if fair >= day.lower > 1 else 0
+        # Nobody bids below the lower limit: what has no value has no bid.
         ask = min(max(ask, _FLOOR_TICKS), day.upper)
         return self._levels(day, (bid, ask, half), levels, counter, quote.volume)
 
@@ -214,7 +217,7 @@ class Maker:
         for level in range(levels):
             noise = word(self._key, counter + 1 + level)
             most = size * (2 + level) // 2
-            if bid >= day.lower and bid:
+            if bid >= day.lower:
                 bids.append((bid, (1 + (noise & 0xFFFF) % most) * unit, 1 + (noise >> 48) % 9))
             if ask <= day.upper:
                 units = 1 + ((noise >> 16) & 0xFFFF) % most

@@ -123,6 +123,10 @@ class Live:
             self.step()
             while self._trades and self._trades[0][0] <= now_ms:
                 self.step()
+        limits = self._maker.limits(now_ms) if self._maker is not None else None
+        if limits is not None:
+            # Today's, although this contract may not have traded today.
+            self.quote.lower, self.quote.upper = limits
 
     @property
     def minute(self) -> tuple[int, int]:
