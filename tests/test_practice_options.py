@@ -273,6 +273,10 @@ def test_quotes_move_with_the_underlying_between_trades():
     live = Live(prices, quiet, at(FRIDAY, "14:00:00"))
     seen = {live.book(1, at(FRIDAY, f"14:00:{second:02d}")).asks[0][0] for second in range(30)}
     assert len(seen) > 5
+    # Prices from elsewhere, of a recording, have nobody who knows their value.
+    other = Live(prices, quiet, at(FRIDAY, "14:00:00"), makers=False)
+    assert {other.quote.last} & {other.book(1).bids[0][0], other.book(1).asks[0][0]}
+    assert other.book(5, at(FRIDAY, "14:00:20")) == other.book()
     # Without a time it is the book of the moment it was looked up, not of its last trade.
     assert live.book() == live.book(5, at(FRIDAY, "14:00:00"))
 
@@ -507,6 +511,27 @@ def test_bars_and_books_agree_on_what_an_option_is_worth():
                 assert abs(max(maker.fair(end_ms), 1.5) - bars.close[slot]) <= 0.6
 
 
+def test_a_minute_holds_the_value_at_the_underlyings_extremes():
+    """Calls and futures are highest where the underlying is, puts where it is lowest."""
+    prices = MARKETS["open"]
+    number = day_number(FRIDAY)
+    chain = chain_of(prices, FRIDAY, "NIFTY", NSE_EXPIRY)
+    lead = prices.minutes(NIFTY, number)
+    spot = prices.close_before(NIFTY, number)
+    for (strike, right), contract in chain.items():
+        if abs(strike - spot) > 300:
+            continue
+        bars = prices.minutes(contract, number)
+        busy = np.flatnonzero(bars.volume >= 4)
+        terms = derivatives.terms(prices, contract, number)
+        high, low = (terms.values(x, np.arange(1440)) for x in (lead.high, lead.low))
+        if right == "PE":
+            high, low = low, high
+        assert len(busy) > 1000
+        assert (bars.high[busy] == high[busy]).all()
+        assert (bars.low[busy] == low[busy]).all()
+
+
 # -- volume and open interest ------------------------------------------------
 
 
@@ -587,12 +612,15 @@ def test_open_interest_is_one_number_wherever_it_is_told(market):
     listing = contracts.listing(prices, monday)
     sample = [c for c in listing.contracts if c.is_derivative][::97]
     sample += [c for c in listing.contracts if c.exchange == "BFO"][::29]
+    # Those that do not trade every day keep what their last trade left open.
+    rare = [c for c in listing.contracts if c.kind == "option" and lots(prices, c, FRIDAY) == 0]
+    sample += rare[:: len(rare) // 60]
     now_ms = at(monday, "15:00:00")
     rows = master._Rows(prices, listing)
     told = changed = 0
     for contract in sample:
         before = derivatives.interest_before(prices, contract, number)
-        past = (midnight(number - 10), midnight(number) - 1)
+        past = (midnight(number - 5), midnight(number) - 1)
         days = history.series(prices, contract, Interval.D1, past, now_ms)
         if len(days):
             assert int(days.interest[-1]) == before, contract.key

@@ -36,7 +36,7 @@ __all__ = [
     "life_days",
     "minutes",
     "open_interest",
-    "second_way",
+    "second_closes",
     "terms",
 ]
 
@@ -207,11 +207,14 @@ def minutes(prices: Prices, contract: Contract, number: int) -> Bars | None:
     return Bars(o, high, low, c, volume)
 
 
-def second_way(prices: Prices, contract: Contract, number: int, slots: Ints) -> Ints | None:
-    """Return a derivative's value after each second of some minutes, or None where it leads itself.
+def second_closes(
+    prices: Prices, contract: Contract, number: int, slots: Ints, parent: Bars
+) -> Ints | None:
+    """Return a derivative's value after each second of some minutes; None of what leads itself.
 
-    Shape (len(slots), 60), in ticks; a minute is split along this way, so that
-    a trade lies near the value at that moment.
+    Shape (len(slots), 60), in ticks and within `parent`, the bars of those
+    minutes; these are split along it, so that a trade lies near the value at
+    that moment.
     """
     own, source = prices.hours(contract, number), contract.leader
     if contract.expiry is None or source is None or own is None:
@@ -233,7 +236,8 @@ def second_way(prices: Prices, contract: Contract, number: int, slots: Ints) -> 
     seen = np.maximum.accumulate(np.where(volume > 0, np.arange(60), -1), axis=1)
     stand = np.take_along_axis(close, np.maximum(seen, 0), axis=1)
     spot[inside] = np.where(seen >= 0, stand, spot[inside])
-    return terms(prices, contract, number).values(spot, (own[0] + slots)[:, None])
+    values = terms(prices, contract, number).values(spot, (own[0] + slots)[:, None])
+    return np.clip(values, parent.low[:, None], parent.high[:, None])
 
 
 def circuit(prices: Prices, contract: Contract, number: int) -> tuple[int, int]:

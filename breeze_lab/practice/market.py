@@ -16,7 +16,7 @@ import numpy as np
 
 from breeze_lab import clock
 from breeze_lab.practice import contracts, derivatives
-from breeze_lab.practice.book import Maker, cash_book
+from breeze_lab.practice.book import Book, Maker, cash_book
 from breeze_lab.practice.days import day_of, midnight, number_at
 from breeze_lab.practice.history import visible_minutes
 from breeze_lab.practice.prices import Prices
@@ -25,10 +25,9 @@ from breeze_lab.practice.universe import RUPEE, Contract
 if TYPE_CHECKING:
     from datetime import date, datetime
 
-    from breeze_lab.practice.book import Book
     from breeze_lab.practice.contracts import Listing
 
-__all__ = ["Live", "Market", "MarketClock", "Quote", "rupees"]
+__all__ = ["Book", "Live", "Market", "MarketClock", "Quote", "rupees"]
 
 #: How far back the last trade of a quiet contract is looked for, in market days.
 _LOOK_BACK: Final = 5
@@ -101,6 +100,9 @@ class Live:
         Where its trades come from.
     now_ms
         The market time to stand at first.
+    makers
+        Whether market makers quote a derivative; else its book stands around
+        its own last trade, as that of cash. For prices that were not made here.
 
     Attributes
     ----------
@@ -108,13 +110,15 @@ class Live:
         The state after the newest trade.
     """
 
-    def __init__(self, prices: Prices, contract: Contract, now_ms: int) -> None:
+    def __init__(
+        self, prices: Prices, contract: Contract, now_ms: int, *, makers: bool = True
+    ) -> None:
         """Stand where the market stands at `now_ms`."""
         self.prices = prices
         self.contract = contract
         self.quote = Quote()
         self._stood_ms = now_ms
-        self._maker = Maker(prices, contract) if contract.is_derivative else None
+        self._maker = Maker(prices, contract) if makers and contract.is_derivative else None
         self._trades: deque[tuple[int, int, int]] = deque()
         self._ahead: _Minute | None = None
         self._number, self._minute = self._last_traded(now_ms)
