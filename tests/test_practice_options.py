@@ -10,9 +10,18 @@ import pytest
 
 from breeze_lab import clock
 from breeze_lab.bars import Interval
-from breeze_lab.practice import activity, contracts, derivatives, frames, history, master, surface
+from breeze_lab.practice import (
+    activity,
+    contracts,
+    derivatives,
+    frames,
+    history,
+    master,
+    surface,
+)
 from breeze_lab.practice.book import Book, Maker
 from breeze_lab.practice.days import day_number, day_of, midnight
+from breeze_lab.practice.expiry import weeklies
 from breeze_lab.practice.market import Live, Quote
 from breeze_lab.practice.noise import word
 from breeze_lab.practice.prices import Prices
@@ -584,7 +593,7 @@ def test_open_interest_builds_through_the_day_and_unwinds_at_its_end():
             straight = np.linspace(before, path[-1], len(path))
             assert np.abs(path - straight).max() > 0.02 * path.mean()
             unwound += path[len(path) * 9 // 10] > path[-1]
-            assert path[len(path) // 2] > before
+            assert path[len(path) // 2] > straight[len(path) // 2]
         assert unwound > 5
 
 
@@ -684,6 +693,25 @@ def test_a_past_contract_is_found_only_under_a_true_expiry(exchange, code, day, 
     found = listing.find(exchange, code, date.fromisoformat(day), *more)
     assert (found is not None) is known
     assert found is None or (found.kind, found.expiry) == (kind, date.fromisoformat(day))
+
+
+@pytest.mark.parametrize(
+    ("exchange", "code", "today", "months", "weeks"),
+    [
+        ("NSE", "NIFTY", "2025-08-20", ["2025-08-28", "2025-09-30"], ["2025-08-21", "2025-08-28", "2025-09-02"]),
+        ("NSE", "NIFTY", "2026-11-20", ["2026-11-23", "2026-12-29"], ["2026-11-23", "2026-12-01", "2026-12-08"]),
+        ("NSE", "NIFTY", "2023-06-20", ["2023-06-28", "2023-07-27"], ["2023-06-22", "2023-06-28", "2023-07-06"]),
+        ("NSE", "CNXBAN", "2024-11-04", ["2024-11-27", "2024-12-24"], ["2024-11-06", "2024-11-13"]),
+        ("NSE", "CNXBAN", "2026-11-20", ["2026-11-23", "2026-12-29"], []),
+        ("BSE", "BSESEN", "2026-11-20", ["2026-11-26", "2026-12-31"], ["2026-11-26", "2026-12-03", "2026-12-10"]),
+        ("BSE", "BSESEN", "2025-06-20", ["2025-06-24", "2025-07-29"], ["2025-06-24", "2025-07-01", "2025-07-08"]),
+    ],
+)  # fmt: skip
+def test_months_and_weeks_end_on_the_days_they_ended(exchange, code, today, months, weeks):
+    """Tuesday and Thursday today, other weekdays before, the day before a holiday."""
+    day = date.fromisoformat(today)
+    assert [str(e) for e in contracts.expiries(code, exchange, day, 2)] == months
+    assert [str(e) for e in weeklies(code, day, 3)] == weeks
 
 
 def test_chains_hold_the_money_on_even_steps_every_day():

@@ -39,6 +39,8 @@ _ANCHOR_DAY: Final = date(2026, 7, 30)
 #: Option sellers are paid: implied volatility lies above what the underlying moves.
 _PREMIUM: Final = 1.12
 _TRADING_DAYS: Final = 250
+#: A larger move of a day's logarithm is a split or a bonus, not a price that moved.
+_SPLIT: Final = 0.25
 #: Of the level's logarithm: what stays after a day, and what a shock of one deviation adds.
 _STAYS: Final = 0.97
 _SHOCK: Final = 0.045
@@ -77,7 +79,7 @@ def levels(prices: Prices, source: Contract) -> Floats:
     trading = _trading_days()
     closes = prices.day_closes(source, np.arange(DAYS)).astype(np.float64)[trading]
     moves = np.diff(np.log(closes), prepend=math.log(closes[0]))
-    usual, lever = float(np.std(moves)), _LEVERAGE[source.tier]
+    usual, lever = float(np.std(moves[np.abs(moves) < _SPLIT])), _LEVERAGE[source.tier]
     own = normal(bits(prices.key("volatility", source.key), trading))
     shocks = np.clip(lever * moves / usual + (1 - lever * lever) ** 0.5 * own, -_BOUND, _BOUND)
     path = np.convolve(shocks * _SHOCK, _STAYS ** np.arange(_MEMORY))[: len(trading)]
