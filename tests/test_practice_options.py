@@ -277,7 +277,7 @@ def test_quotes_move_with_the_underlying_between_trades():
     far = max(e for _, _, e in makers.chains)
     quiet = min(
         makers.chains["NFO", "NIFTY", far].values(),
-        key=lambda c: int(activity.day_lots(prices, c, np.array([day_number(FRIDAY)]))[0]),
+        key=lambda c: lots(prices, c, FRIDAY),
     )
     live = Live(prices, quiet, at(FRIDAY, "14:00:00"))
     seen = {live.book(1, at(FRIDAY, f"14:00:{second:02d}")).asks[0][0] for second in range(30)}
@@ -549,7 +549,7 @@ def chain_of(prices, day, code, expiry):
 
 
 def lots(prices, contract, day):
-    return int(activity.day_lots(prices, contract, np.array([day_number(day)]))[0])
+    return activity.day_lots(prices, contract, day_number(day))
 
 
 def test_volume_crowds_at_the_money_in_the_nearest_week_and_on_round_strikes():

@@ -9,6 +9,7 @@ before the close, and on the expiry day it runs off.
 from __future__ import annotations
 
 import functools
+import math
 from datetime import date
 from typing import TYPE_CHECKING, Final
 
@@ -17,11 +18,11 @@ import numpy as np
 from breeze_lab.practice.contracts import step
 from breeze_lab.practice.days import day_number, day_of
 from breeze_lab.practice.expiry import has_weeklies
-from breeze_lab.practice.noise import Floats, Ints, bits, uniform
-from breeze_lab.practice.universe import RUPEE, Contract
+from breeze_lab.practice.noise import Ints, word
 
 if TYPE_CHECKING:
     from breeze_lab.practice.prices import Prices
+    from breeze_lab.practice.universe import Contract
 
 __all__ = ["day_lots", "interest_before", "life_days", "open_interest"]
 
@@ -72,18 +73,20 @@ def _leader(contract: Contract) -> Contract:
     return contract.leader
 
 
-def _left(contract: Contract, numbers: Ints) -> Ints:
-    left: Ints = day_number(contract.expiry or date.max) - numbers
-    return left
+def _left(contract: Contract, number: int) -> int:
+    return day_number(contract.expiry or date.max) - number
 
 
-def _from_the_money(prices: Prices, contract: Contract, numbers: Ints) -> Floats:
-    """Return each day's log distance of the strike from the close before; double inside it."""
-    source = _leader(contract)
-    closes = prices.day_closes(source, numbers - 1) * (source.tick / RUPEE)
-    beyond: Floats = np.log((contract.strike or 0.0) / closes)
+def _unit(bits: int) -> float:
+    """Return a float in [0, 1) from the low 32 of some random bits."""
+    return (bits & 0xFFFF_FFFF) / 0x1_0000_0000
+
+
+def _from_the_money(prices: Prices, contract: Contract, number: int) -> float:
+    """Return the log distance of the strike from yesterday's close; double inside the money."""
+    beyond = math.log((contract.strike or 0.0) / prices.close_before(_leader(contract), number))
     beyond = beyond if contract.right == "CE" else -beyond
-    return np.where(beyond >= 0, beyond, -beyond / _IN_THE_MONEY)
+    return beyond if beyond >= 0 else -beyond / _IN_THE_MONEY
 
 
 def _roundness(contract: Contract) -> float:
@@ -91,48 +94,47 @@ def _roundness(contract: Contract) -> float:
     return next(times for multiple, times in _ROUND if steps % multiple == 0)
 
 
-def _expected_lots(prices: Prices, contract: Contract, numbers: Ints) -> Floats:
-    source, left = _leader(contract), _left(contract, numbers)
+@functools.lru_cache(maxsize=16384)
+def _expected_lots(prices: Prices, contract: Contract, number: int) -> float:
+    source, left = _leader(contract), _left(contract, number)
     busy = _LOTS[source.tier] * _BUSY.get(source.code, 1.0)
     if contract.kind == "future":
-        return busy * np.array([_part(_FUTURE_PARTS, int(days)) for days in left])
-    weekly = has_weeklies(source.code, day_of(int(numbers[0])))
-    parts = _WEEKLY_PARTS if weekly else _MONTHLY_PARTS
-    part = np.array([_part(parts, int(days)) for days in left])
-    last = left == 0
-    part = np.where(last, part * _LAST_DAY_TIMES["weekly" if weekly else "monthly"], part)
-    width = _WIDTH[source.tier] * np.where(last, _LAST_DAY_WIDTH, 1.0)
-    crowd = 10 ** (-_from_the_money(prices, contract, numbers) / width)
-    lots: Floats = busy * _OPTION_TIMES[source.tier] * _roundness(contract) * part * crowd
-    return lots
+        return busy * _part(_FUTURE_PARTS, left)
+    weekly = has_weeklies(source.code, day_of(number))
+    part = _part(_WEEKLY_PARTS if weekly else _MONTHLY_PARTS, left)
+    width = _WIDTH[source.tier]
+    if left == 0:
+        part *= _LAST_DAY_TIMES["weekly" if weekly else "monthly"]
+        width *= _LAST_DAY_WIDTH
+    crowd: float = 10 ** (-_from_the_money(prices, contract, number) / width)
+    return busy * _OPTION_TIMES[source.tier] * _roundness(contract) * part * crowd
 
 
-def day_lots(prices: Prices, contract: Contract, numbers: Ints) -> Ints:
-    """Return the lots a derivative trades on each of some days."""
-    word = bits(prices.key("lots", contract.key), numbers)
-    lots = _expected_lots(prices, contract, numbers) * (0.5 + uniform(word))
-    return lots.astype(np.int64)
+def day_lots(prices: Prices, contract: Contract, number: int) -> int:
+    """Return the lots a derivative trades on day `number`."""
+    noise = word(prices.key("lots", contract.key), number)
+    return int(_expected_lots(prices, contract, number) * (0.5 + _unit(noise)))
 
 
-def _day_interest(prices: Prices, contract: Contract, numbers: Ints) -> Ints:
-    """Return the open interest in lots at the end of days on which the contract trades."""
-    source, left = _leader(contract), _left(contract, numbers)
-    age = np.clip(life_days(contract) - left, 0, None)
-    size = np.full(len(numbers), _LOTS[source.tier] * _BUSY.get(source.code, 1.0) * _INTEREST_TIMES)
+def _day_interest(prices: Prices, contract: Contract, number: int) -> int:
+    """Return the open interest in lots at the end of a day on which the contract trades."""
+    source, left = _leader(contract), _left(contract, number)
+    age = max(life_days(contract) - left, 0)
+    size = _LOTS[source.tier] * _BUSY.get(source.code, 1.0) * _INTEREST_TIMES
     if contract.kind == "option":
-        away = _from_the_money(prices, contract, numbers)
-        size = size * _roundness(contract) * 10 ** (-away / _INTEREST_WIDTH)
-        size = size / (1 + left / _HALF_BUILT) * np.minimum(age / _LISTED_SLOWLY, 1.0)
+        away = _from_the_money(prices, contract, number)
+        size *= _roundness(contract) * 10 ** (-away / _INTEREST_WIDTH)
+        size *= min(age / _LISTED_SLOWLY, 1.0) / (1 + left / _HALF_BUILT)
     else:
         # It builds up over the contract's life, and the last week winds a fifth of it down.
-        wound = 1 - 0.2 * np.clip(_LAST_WEEK - left, 0, None) / _LAST_WEEK
-        size = size * (age / life_days(contract)) ** 2 * wound
-    size = np.where(left == 0, size * _LEFT_TO_SETTLE, size)
+        wound = 1 - 0.2 * max(_LAST_WEEK - left, 0) / _LAST_WEEK
+        size *= (age / life_days(contract)) ** 2 * wound
+    if left == 0:
+        size *= _LEFT_TO_SETTLE
     # With this there is open interest only after days with trades.
-    size = size * (1 - _LEAST_LOTS / np.maximum(_expected_lots(prices, contract, numbers), 2.0))
-    word = bits(prices.key("interest", contract.key), numbers)
-    held: Ints = (size * (0.95 + 0.1 * uniform(word))).astype(np.int64)
-    return held
+    size *= 1 - _LEAST_LOTS / max(_expected_lots(prices, contract, number), _LEAST_LOTS)
+    noise = word(prices.key("interest", contract.key), number)
+    return int(size * (0.95 + 0.1 * _unit(noise)))
 
 
 @functools.lru_cache(maxsize=16384)
@@ -142,9 +144,8 @@ def interest_before(prices: Prices, contract: Contract, number: int) -> int:
     for _ in range(_LOOK_BACK):
         if earlier is None:
             break
-        day = np.array([earlier])
-        if int(day_lots(prices, contract, day)[0]):
-            return int(_day_interest(prices, contract, day)[0])
+        if day_lots(prices, contract, earlier):
+            return _day_interest(prices, contract, earlier)
         earlier = prices.previous_open_day(contract, earlier)
     return 0
 
@@ -159,16 +160,15 @@ def open_interest(prices: Prices, contract: Contract, number: int) -> Ints:
     total = int(bars.volume.sum())
     if not total:
         return np.full(len(bars.volume), before)
-    day = np.array([number])
-    after = int(_day_interest(prices, contract, day)[0])
+    after = _day_interest(prices, contract, number)
     done = np.cumsum(bars.volume) / total
-    if not _left(contract, day)[0]:
+    if not _left(contract, number):
         return before + np.rint((after - before) * done * done).astype(np.int64)
-    word = bits(prices.key("unwinding", contract.key), day)
+    noise = word(prices.key("unwinding", contract.key), number)
     held = (before + after) / 2
     # Positions of the day are opened all day long and closed in its last part.
-    within = held * (0.05 + 0.1 * float(uniform(word)[0])) * 1.5 * done * (1 - done**6)
-    phase = float(uniform(word << np.uint64(32))[0]) * 2 * np.pi
+    within = held * (0.05 + 0.1 * _unit(noise)) * 1.5 * done * (1 - done**6)
+    phase = _unit(noise >> 32) * 2 * math.pi
     waves = held * 0.03 * np.sin(phase + 9 * done) * done * (1 - done)
     path = before + np.rint((after - before) * done + within + waves).astype(np.int64)
     return np.maximum(path, 0)

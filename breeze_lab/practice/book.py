@@ -270,7 +270,7 @@ def _day(prices: Prices, contract: Contract, number: int) -> _Day | None:
     if own is None or theirs is None:
         return None
     began = midnight(number)
-    lots = int(activity.day_lots(prices, contract, np.array([number]))[0])
+    lots = activity.day_lots(prices, contract, number)
     kind = contract.kind
     lower, upper = prices.circuit(contract, number)
     return _Day(

@@ -159,18 +159,20 @@ def terms(prices: Prices, contract: Contract, number: int) -> Terms:
 
 
 def _underlying(prices: Prices, contract: Contract, number: int) -> Bars | None:
-    """Return the underlying's bar of each of the contract's minutes.
+    """Return the underlying's bar of each of the contract's minutes, or None when one is closed."""
+    source, own = _source(contract), prices.hours(contract, number)
+    return _in_hours(prices, source, number, own) if own is not None else None
+
+
+@functools.lru_cache(maxsize=256)
+def _in_hours(prices: Prices, source: Contract, number: int, own: tuple[int, int]) -> Bars | None:
+    """Return an underlying's bars in the hours (first minute, count) of its derivatives.
 
     A minute in which the underlying did not trade is flat at its last price;
     the derivatives market closes some minutes after cash.
     """
-    source = _source(contract)
-    bars, own, theirs = (
-        prices.minutes(source, number),
-        prices.hours(contract, number),
-        prices.hours(source, number),
-    )
-    if bars is None or own is None or theirs is None:
+    bars, theirs = prices.minutes(source, number), prices.hours(source, number)
+    if bars is None or theirs is None:
         return None
     seen = np.maximum.accumulate(np.where(bars.volume > 0, np.arange(theirs[1]), -1))
     start = bars.open[int((bars.volume > 0).argmax())]
@@ -197,7 +199,7 @@ def minutes(prices: Prices, contract: Contract, number: int) -> Bars | None:
     if contract.right == "PE":
         h, lo = lo, h
     own = bits(prices.key("minute", contract.key), number * 2048 + minute_of_day)
-    lots = activity.day_lots(prices, contract, np.array([number]))
+    lots = np.array([activity.day_lots(prices, contract, number)])
     volume = share(lots, prices.minute_weights(contract, number, own)[None, :])[0]
     # What little volume can show: one lot is flat, two have only ends, three one extreme more.
     o = np.where(volume == 1, c, o)
