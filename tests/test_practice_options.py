@@ -183,9 +183,9 @@ def test_the_parity_check_catches_planted_faults(fault, monkeypatch):
     makers = Shop(prices, FRIDAY, {"NIFTY"})
 
     def inward(contract, when):
-        bid, ask = makers.best(contract, when)
-        # The dealer's own spread is at least a tick; two inward cross the tight ones.
-        return bid + 2 * contract.tick / RUPEE, ask - 2 * contract.tick / RUPEE
+        # A bid rounded up and an offer rounded down: both a tick from where they belong.
+        fair, scale = makers.makers[contract].fair(when), contract.tick / RUPEE
+        return math.ceil(fair) * scale, math.floor(fair) * scale
 
     assert breaks(makers, now_ms) == []
     assert breaks(makers, now_ms, inward)
@@ -498,6 +498,7 @@ def test_volatility_moves_from_day_to_day_slowly_and_comes_back():
         prices, NIFTY, numbers[-1]
     )
     vix = universe().cash["NSE", "INDVIX"]
+    assert prices.close_before(vix, day_number(date(2026, 7, 31))) == pytest.approx(13.85)
     for number in numbers[-40:]:
         shown = prices.close_before(vix, int(number))
         assert shown == pytest.approx(100 * surface.level(prices, NIFTY, int(number)), abs=0.03)
@@ -558,17 +559,20 @@ def test_volume_crowds_at_the_money_in_the_nearest_week_and_on_round_strikes():
     shop = Shop(prices, FRIDAY, {"NIFTY"})
     spot = prices.close_before(NIFTY, day_number(FRIDAY))
     weeks = sorted({e for _, _, e in shop.chains})
-    totals = []
+    totals, between = [], []
     for expiry in weeks:
         volume = defaultdict(int)
         for (strike, _), contract in shop.chains["NFO", "NIFTY", expiry].items():
             volume[strike] += lots(prices, contract, FRIDAY)
         totals.append(sum(volume.values()))
         assert abs(max(volume, key=volume.get) - spot) <= 300
-        near = [strike for strike in volume if abs(strike - spot) < 1000]
-        round_ones = np.mean([volume[k] for k in near if k % 100 == 0])
-        assert round_ones > 1.2 * np.mean([volume[k] for k in near if k % 100])
+        between += [
+            volume[k] / (volume[k - 50] + volume[k + 50]) * 2
+            for k in volume
+            if k % 100 and abs(k - spot) < 1000
+        ]
         assert min(volume.values()) < max(volume.values()) / 20
+    assert np.median(between) < 0.8  # fifties, against the hundreds beside them
     assert totals[0] == max(totals)
     assert totals[0] > 2 * totals[-1]
     chain = shop.chains["NFO", "NIFTY", NSE_EXPIRY].values()

@@ -36,7 +36,6 @@ __all__ = [
     "life_days",
     "minutes",
     "open_interest",
-    "second_closes",
     "terms",
 ]
 
@@ -207,39 +206,6 @@ def minutes(prices: Prices, contract: Contract, number: int) -> Bars | None:
     high = np.where(volume >= _ONE_EXTREME, np.maximum(h, top), top)
     low = np.where(volume >= BOTH_EXTREMES, np.minimum(lo, bottom), bottom)
     return Bars(o, high, low, c, volume)
-
-
-def second_closes(
-    prices: Prices, contract: Contract, number: int, slots: Ints, parent: Bars
-) -> Ints | None:
-    """Return a derivative's value after each second of some minutes; None of what leads itself.
-
-    Shape (len(slots), 60), in ticks and within `parent`, the bars of those
-    minutes; these are split along it, so that a trade lies near the value at
-    that moment.
-    """
-    own, source = prices.hours(contract, number), contract.leader
-    if contract.expiry is None or source is None or own is None:
-        return None
-    lead, theirs = _underlying(prices, contract, number), prices.hours(source, number)
-    bars = prices.minutes(source, number)
-    if lead is None or theirs is None or bars is None:
-        return None
-    spot = np.repeat(lead.open[slots][:, None], 60, axis=1)
-    place = own[0] - theirs[0] + slots
-    inside = np.flatnonzero((place >= 0) & (place < theirs[1]))
-    inside = inside[bars.volume[place[inside]] > 0]
-    if len(inside) == 1:
-        found = prices.minute_seconds(source, number, int(place[inside[0]]))
-        close, volume = found.close[None], found.volume[None]
-    else:
-        found = prices.seconds(source, number, place[inside])
-        close, volume = found.close, found.volume
-    seen = np.maximum.accumulate(np.where(volume > 0, np.arange(60), -1), axis=1)
-    stand = np.take_along_axis(close, np.maximum(seen, 0), axis=1)
-    spot[inside] = np.where(seen >= 0, stand, spot[inside])
-    values = terms(prices, contract, number).values(spot, (own[0] + slots)[:, None])
-    return np.clip(values, parent.low[:, None], parent.high[:, None])
 
 
 def circuit(prices: Prices, contract: Contract, number: int) -> tuple[int, int]:

@@ -275,8 +275,7 @@ class Prices:
             weights = (2000 * uniform(own << np.uint64(32)) ** 2).astype(np.int64) + least
         sign = -1 if contract.right == "PE" else 1
         path = self._path_noise("second-path", contract, counter)
-        closes = derivatives.second_closes(self, contract, number, minutes, parent)
-        return split(parent, share(parent.volume, weights), path, sign, own, closes=closes)
+        return split(parent, share(parent.volume, weights), path, sign, own)
 
     def _make_minute_seconds(self, contract: Contract, number: int, minute: int) -> Bars:
         return self.seconds(contract, number, np.array([minute])).take(0)
