@@ -19,7 +19,7 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -29,17 +29,21 @@ from aiohttp import web
 from breeze_lab import clock, processes
 from breeze_lab.practice import master
 from breeze_lab.practice.account import Account
-from breeze_lab.practice.market import Market, MarketClock
+from breeze_lab.practice.director import Director, only
+from breeze_lab.practice.market import Market
+from breeze_lab.practice.market_clock import FASTEST, SLOWEST, MarketClock
 from breeze_lab.practice.rest import Rest, no_such_path
 from breeze_lab.practice.sockets import SocketServer
 from breeze_lab.practice.streams import CandleHub, FeedsHub, QuoteHub
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 __all__ = ["Options", "Practice", "main"]
 
 _STOP_S: Final = 0.3
+#: How often it is looked whether the session has ended, in real seconds.
+_SESSION_CHECK_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,10 @@ class Options:
         Which market, and market seconds per second.
     open_since
         First 24-hour market day, or None for true market hours.
+    at, paused
+        Market time to begin at, aware IST, and whether it stands still at first.
+    keep_sessions, one_shot
+        See `breeze_lab.practice.account.Account`.
     """
 
     host: str = "127.0.0.1"
@@ -61,6 +69,10 @@ class Options:
     seed: int = 1
     speed: float = 1.0
     open_since: date | None = None
+    at: datetime | None = None
+    paused: bool = False
+    keep_sessions: bool = False
+    one_shot: bool = False
 
 
 class Practice:
@@ -75,8 +87,16 @@ class Practice:
     def __init__(self, options: Options) -> None:
         """Build everything; nothing listens yet."""
         self.options = options
-        self.market = Market(options.seed, options.open_since, MarketClock(options.speed))
-        self.account = Account.of_seed(options.seed)
+        market_clock = MarketClock(options.speed, options.at, paused=options.paused)
+        self.market = Market(options.seed, options.open_since, market_clock)
+        self.account = Account(
+            options.seed,
+            lambda: self.market.today,
+            kept=options.keep_sessions,
+            one_shot=options.one_shot,
+        )
+        self.director = Director(market_clock)
+        self.director.add("expire", self._expire)
         self.quotes, self.candles = QuoteHub(self.market), CandleHub(self.market)
         self.stream = SocketServer(self.account, self.quotes)
         self.feeds = SocketServer(self.account, FeedsHub())
@@ -105,6 +125,7 @@ class Practice:
             tasks = [
                 asyncio.ensure_future(self.quotes.run()),
                 asyncio.ensure_future(self.candles.run()),
+                asyncio.ensure_future(self._end_sessions()),
             ]
             # Built before the first ask, and no reason to wait for when the process ends.
             threading.Thread(target=self._master, daemon=True).start()
@@ -120,6 +141,7 @@ class Practice:
         app = web.Application(middlewares=[self._note_use])
         app.router.add_get("/ohlcvstream/", self.ohlc.handle)
         app.router.add_get("/practice/status", self._status)
+        app.router.add_post("/practice/control", self._control)
         self.rest.add_routes(app)
         return app
 
@@ -138,7 +160,7 @@ class Practice:
     async def _note_use(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        if request.path != "/practice/status":
+        if not request.path.startswith("/practice/"):
             self.last_use = time.monotonic()
         try:
             return await handler(request)
@@ -164,10 +186,34 @@ class Practice:
             "secret": self.account.secret,
             "api_session": self.account.api_session,
             "status_url": f"{main}/practice/status",
+            "control_url": f"{main}/practice/control",
+            "control_token": self.director.token,
             "seed": self.options.seed,
             "speed": self.options.speed,
             "open_since": since.isoformat() if since else None,
         }
+
+    async def _control(self, request: web.Request) -> web.Response:
+        answer = await self.director.handle(request)
+        for hub in (self.quotes, self.candles):
+            hub.wake()
+        return answer
+
+    def _expire(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        only(fields)
+        self.account.expire()
+        return {}
+
+    async def _end_sessions(self) -> None:
+        """Cut all sockets when the session they were opened with ends, as at midnight."""
+        session = self.account.session
+        while True:
+            await asyncio.sleep(_SESSION_CHECK_S)
+            if self.account.session != session:
+                session = self.account.session
+                self.director.note("session ended")
+                for server in (self.stream, self.feeds, self.ohlc):
+                    server.close()
 
     async def _status(self, request: web.Request) -> web.Response:
         if not ipaddress.ip_address(request.remote or "0.0.0.0").is_loopback:  # noqa: S104
@@ -182,6 +228,8 @@ class Practice:
                 "calls": self.rest.calls,
                 "frames": self.quotes.frames + self.candles.frames,
                 "now": self.market.clock.now().isoformat(),
+                "speed": self.market.clock.speed,
+                "paused": self.market.clock.paused,
             }
         )
 
@@ -208,26 +256,45 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="first of three ports; 0: free ones")
     parser.add_argument("--seed", type=int, default=1, help="another seed, another market")
-    parser.add_argument("--speed", type=float, default=1.0, help="market seconds per second")
+    parser.add_argument("--speed", type=float, default=1.0,
+                        help="market seconds per second, up to 3600")  # fmt: skip
+    parser.add_argument("--at", type=_moment, metavar="YYYY-MM-DDTHH:MM",
+                        help="market time to begin at, IST (default: now)")  # fmt: skip
+    parser.add_argument(
+        "--paused", action="store_true", help="let market time stand still at first"
+    )
     hours = parser.add_mutually_exclusive_group()
     hours.add_argument("--always-open", action="store_true", default=True, help="trade at any hour")
     hours.add_argument("--exchange-hours", action="store_true", help="trade in true hours only")
     parser.add_argument("--open-since", type=date.fromisoformat, metavar="YYYY-MM-DD",
                         help="first 24-hour market day (default: today in India)")  # fmt: skip
+    parser.add_argument("--keep-sessions", action="store_true",
+                        help="sessions outlive the market's midnight")  # fmt: skip
+    parser.add_argument("--one-shot", action="store_true",
+                        help="an api session can be exchanged once only")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     parser.add_argument("--runtime", type=Path, metavar="DIR", help="run once per folder")
     parser.add_argument("--idle-exit", type=float, default=0.0, metavar="SECONDS")
     chosen = parser.parse_args(argv)
-    if chosen.speed <= 0:
-        parser.error("--speed must be above 0")
+    if not SLOWEST <= chosen.speed <= FASTEST:
+        parser.error(f"--speed must lie between {SLOWEST:g} and {FASTEST:g}")
     return chosen
+
+
+def _moment(text: str) -> datetime:
+    return clock.to_ist(datetime.fromisoformat(text))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the practice market until SIGTERM or SIGINT; return the exit status."""
     chosen = _options(argv)
-    since = None if chosen.exchange_hours else chosen.open_since or clock.now().date()
-    options = Options(chosen.host, chosen.port, chosen.seed, chosen.speed, since)
+    begins = chosen.at or clock.now()
+    since = None if chosen.exchange_hours else chosen.open_since or begins.date()
+    options = Options(
+        host=chosen.host, port=chosen.port, seed=chosen.seed, speed=chosen.speed,
+        open_since=since, at=chosen.at, paused=chosen.paused,
+        keep_sessions=chosen.keep_sessions, one_shot=chosen.one_shot,
+    )  # fmt: skip
     with contextlib.ExitStack() as stack:
         if chosen.runtime:
             try:

@@ -8,6 +8,7 @@ interval has ended. Both run on the server's event loop and give way often.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import json
@@ -36,12 +37,16 @@ _ROOM: Final = re.compile(r"(\d{1,2})\.([12])!(.{1,40})")
 #: Work this long at most before others get the event loop.
 _TURN_S: Final = 0.01
 _IDLE_S: Final = 0.5
+#: A room whose next trade is overdue by this many real seconds stands anew where the market is.
+_LATE_S: Final = 30.0
 #: Trades that happen within this time are sent together: waking up costs more than a frame.
 _BATCH_S: Final = 0.004
 #: A minute is computed ahead of time, each contract at its own moment of the minute before.
 _AHEAD_MS: Final = 36_000
 #: After an interval's end its candle is pushed this much later (market milliseconds).
 _CANDLE_DELAY_MS: Final = 200
+#: Candles of seconds that ended longer ago are skipped: an hour at full speed is one second.
+_CANDLES_BEHIND_S: Final = 7200
 
 
 def _packet(event: str, payload: object) -> str:
@@ -106,6 +111,11 @@ class QuoteHub:
         self._due: list[tuple[int, int, _Room]] = []
         self._order = itertools.count()
         self._changed = asyncio.Event()
+        self._jumps = market.clock.jumps
+
+    def wake(self) -> None:
+        """Look at the clock again: somebody has changed it."""
+        self._changed.set()
 
     def counts(self) -> Counter[str]:
         """Return how many connections listen to each room."""
@@ -157,17 +167,32 @@ class QuoteHub:
         turn = _Turn()
         while True:
             self._changed.clear()
+            if self._jumps != self.market.clock.jumps:
+                self._jumps = self.market.clock.jumps
+                await self._stand_anew(turn)
             await self._take_joins(turn)
             await self._let_trades_happen(turn)
             wait = self.market.clock.wait_s(self._due[0][0]) if self._due else _IDLE_S
             if not self._joins:
-                try:
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(min(max(wait, _BATCH_S), _IDLE_S)):
                         await self._changed.wait()
-                except TimeoutError:
-                    pass
             else:
                 await asyncio.sleep(0)
+
+    async def _stand_anew(self, turn: _Turn) -> None:
+        """Let every room stand where the market stands since the clock jumped; all are told."""
+        self._due.clear()
+        for contract, room in list(self._rooms.items()):
+            if self._rooms.get(contract) is room:
+                self._start(room)
+                self._publish(room)
+                await turn()
+
+    def _start(self, room: _Room) -> None:
+        room.live = self.market.live(room.live.contract)
+        self._schedule(room)
+        self._look_ahead(room, self.market.clock.now_ms() - _AHEAD_MS // 2)
 
     async def _take_joins(self, turn: _Turn) -> None:
         while self._joins:
@@ -205,7 +230,10 @@ class QuoteHub:
             live = room.live
             if self._rooms.get(live.contract) is not room:
                 continue
-            if live.next_ms == due:
+            if self._late(due):
+                self._start(room)
+                self._publish(room)
+            elif live.next_ms == due:
                 minute = live.minute
                 live.step()
                 self._publish(room)
@@ -215,6 +243,11 @@ class QuoteHub:
             else:
                 live.prepare()
             await turn()
+
+    def _late(self, due_ms: int) -> bool:
+        """Say whether the market runs faster than its trades can be told."""
+        market_clock = self.market.clock
+        return market_clock.now_ms() - due_ms > _LATE_S * 1000 * max(market_clock.speed, 1.0)
 
     def _publish(self, room: _Room) -> None:
         if room.quotes:
@@ -242,6 +275,11 @@ class CandleHub:
         self.market = market
         self.frames = 0
         self._rooms: dict[Contract, set[Connection]] = {}
+        self._changed = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look at the clock again: somebody has changed it."""
+        self._changed.set()
 
     def counts(self) -> Counter[str]:
         """Return how many connections listen to each room."""
@@ -283,18 +321,22 @@ class CandleHub:
         """Push the candles of every second that ends, until cancelled."""
         turn = _Turn()
         market_clock = self.market.clock
-        done = market_clock.now_ms() // 1000 - 1
+        done, jumps = market_clock.now_ms() // 1000 - 1, market_clock.jumps
         while True:
+            if jumps != market_clock.jumps:
+                done, jumps = market_clock.now_ms() // 1000 - 1, market_clock.jumps
             ended = (market_clock.now_ms() - _CANDLE_DELAY_MS) // 1000 - 1
-            done = max(done, ended - 600)
+            done = max(done, ended - _CANDLES_BEHIND_S)
             while done < ended:
                 done += 1
                 for contract, listeners in list(self._rooms.items()):
                     self._push(contract, listeners, done)
                     await turn()
-            await asyncio.sleep(
-                max(market_clock.wait_s((done + 2) * 1000 + _CANDLE_DELAY_MS), 0.002)
-            )
+            wait = market_clock.wait_s((done + 2) * 1000 + _CANDLE_DELAY_MS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(max(wait, 0.002), _IDLE_S)):
+                    await self._changed.wait()
+            self._changed.clear()
 
     def _push(self, contract: Contract, listeners: set[Connection], second: int) -> None:
         for interval, event in frames.CANDLE_EVENTS.items():
