@@ -125,7 +125,10 @@ def market_hours(segment: Segment, day: date) -> MarketHours | None:
         note = ""
         # The newest rule that has begun by `day` holds.
         rules = sorted(calendar[f"hours_{segment}"].items())
-        start, end = next(r for since, r in reversed(rules) if since <= day.isoformat()).split("-")
+        rule = next((r for since, r in reversed(rules) if since <= day.isoformat()), None)
+        if rule is None:  # before the segment existed
+            return None
+        start, end = rule.split("-")
     return MarketHours(
         datetime.combine(day, _hhmm(start), IST), datetime.combine(day, _hhmm(end), IST), note
     )

@@ -49,3 +49,9 @@ def test_the_previous_trading_day_skips_weekend_and_holiday():
     """Before Wednesday 25 November 2026 comes Monday: Tuesday is a holiday."""
     assert clock.previous_trading_day(date(2026, 11, 25)) == date(2026, 11, 23)
     assert clock.previous_trading_day(date(2026, 11, 23)) == date(2026, 11, 20)
+
+
+def test_nothing_trades_before_a_segment_existed():
+    """Dates before the first rule are closed, not an error."""
+    assert clock.market_hours("cash", date(1, 1, 1)) is None
+    assert clock.market_hours("currency", date(2005, 6, 1)) is None

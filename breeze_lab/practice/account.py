@@ -107,7 +107,7 @@ class Account:
     def signed(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Say whether a v1 request carries a valid checksum, key, session and timestamp."""
         stamp = headers.get("X-Timestamp", "")
-        digest = hashlib.sha256(stamp.encode() + body + self.secret.encode()).hexdigest()
+        digest = hashlib.sha256(_raw(stamp) + body + self.secret.encode()).hexdigest()
         return (
             _same(headers.get("X-Checksum", ""), f"token {digest}")
             and _same(headers.get("X-AppKey", ""), self.app_key)
@@ -152,7 +152,12 @@ class Account:
 
 
 def _same(given: str, wanted: str) -> bool:
-    return hmac.compare_digest(given.encode(), wanted.encode())
+    return hmac.compare_digest(_raw(given), wanted.encode())
+
+
+def _raw(header: str) -> bytes:
+    # A header that is no UTF-8 arrives with surrogates in it.
+    return header.encode("utf-8", "surrogatepass")
 
 
 def _recent(stamp: str) -> bool:

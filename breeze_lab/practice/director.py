@@ -122,7 +122,8 @@ class Director:
     async def handle(self, request: web.Request) -> web.Response:
         """Follow one command."""
         given = request.headers.get("Authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
+        wanted = f"Bearer {self.token}".encode()
+        if not hmac.compare_digest(given.encode("utf-8", "surrogatepass"), wanted):
             return web.json_response(
                 {"error": "The control token is missing or wrong."}, status=401
             )

@@ -206,7 +206,7 @@ async def no_such_path(request: web.Request) -> web.Response:
 def _json(body: bytes) -> dict[str, Any] | None:
     try:
         value = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

@@ -94,7 +94,7 @@ def contract_of(market: Market, request: Mapping[str, Any]) -> Contract | None:
         return market.listing.find(exchange, code, expiry)
     try:
         strike = float(request.get("strike_price") or 0)
-    except ValueError as exc:
+    except (TypeError, ValueError) as exc:
         raise BadRequest("Invalid strike price") from exc
     if not math.isfinite(strike):
         raise BadRequest("Invalid strike price")

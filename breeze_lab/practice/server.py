@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import ipaddress
 import json
+import logging
 import signal
 import sys
 import threading
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from breeze_lab import clock, processes
 from breeze_lab.practice import master
@@ -281,6 +283,11 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return chosen
 
 
+def _our_fault(record: logging.LogRecord) -> bool:
+    """Keep what is no HTTP out of the log: its sender is told, and nothing failed here."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
 def _moment(text: str) -> datetime:
     return clock.to_ist(datetime.fromisoformat(text))
 
@@ -288,6 +295,7 @@ def _moment(text: str) -> datetime:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the practice market until SIGTERM or SIGINT; return the exit status."""
     chosen = _options(argv)
+    logging.getLogger("aiohttp.server").addFilter(_our_fault)
     begins = chosen.at or clock.now()
     since = None if chosen.exchange_hours else chosen.open_since or begins.date()
     options = Options(
