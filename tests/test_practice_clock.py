@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import itertools
 import json
 import os
 import subprocess
@@ -193,3 +194,18 @@ def test_a_session_ends_on_command(tmp_path):
         assert control(record, command="expire") == (200, {})
         assert login(record)["Error"] == "Resource not available."
         assert login(record, page_session(record))["Status"] == 200
+
+
+def test_quotes_can_come_as_seldom_as_the_brokers(tmp_path):
+    """With an interval a room sends snapshots: none sooner, and no trade is left out of them."""
+    options = ("--at", "2026-11-20T11:00", "--speed", "20", "--quote-interval", "2")
+    with market(tmp_path, *options) as record:
+        frames = asyncio.run(_frames(record, "4.1!2885", 12))
+    with market(tmp_path, *options[:4], "--quote-interval", "0") as record:
+        trades = asyncio.run(_frames(record, "4.1!2885", 220))
+    times = [frame[19] for frame in frames]
+    assert all(later - earlier in (2, 3) for earlier, later in itertools.pairwise(times[1:]))
+    known = {frame[12] for frame in trades}  # the day's volume after each trade
+    overlap = [frame[12] for frame in frames if trades[0][12] <= frame[12] <= trades[-1][12]]
+    assert len(overlap) > 3
+    assert set(overlap) <= known

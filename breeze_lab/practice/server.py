@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Options", "Practice", "main"]
 
 _STOP_S: Final = 0.3
+_LONGEST_INTERVAL_S: Final = 3600
 #: How often it is looked whether the session has ended, in real seconds.
 _SESSION_CHECK_S: Final = 0.1
 
@@ -64,6 +65,8 @@ class Options:
         Market time to begin at, aware IST, and whether it stands still at first.
     keep_sessions, one_shot
         See `breeze_lab.practice.account.Account`.
+    quote_interval
+        Market seconds between two quotes of an instrument at least; 0 sends every trade.
     """
 
     host: str = "127.0.0.1"
@@ -75,6 +78,7 @@ class Options:
     paused: bool = False
     keep_sessions: bool = False
     one_shot: bool = False
+    quote_interval: float = 0.0
 
 
 class Practice:
@@ -99,7 +103,8 @@ class Practice:
         )
         self.director = Director(market_clock)
         self.director.add("expire", self._expire)
-        self.quotes, self.candles = QuoteHub(self.market), CandleHub(self.market)
+        self.quotes = QuoteHub(self.market, round(options.quote_interval * 1000))
+        self.candles = CandleHub(self.market)
         self.stream = SocketServer(self.account, self.quotes)
         self.feeds = SocketServer(self.account, FeedsHub())
         self.ohlc = SocketServer(self.account, self.candles)
@@ -270,6 +275,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     hours.add_argument("--exchange-hours", action="store_true", help="trade in true hours only")
     parser.add_argument("--open-since", type=date.fromisoformat, metavar="YYYY-MM-DD",
                         help="first 24-hour market day (default: today in India)")  # fmt: skip
+    parser.add_argument("--quote-interval", type=float, default=0.0, metavar="SECONDS",
+                        help="market seconds between two quotes of an instrument at least; the"
+                             " broker has about 1 (default: 0, every trade)")  # fmt: skip
     parser.add_argument("--keep-sessions", action="store_true",
                         help="sessions outlive the market's midnight")  # fmt: skip
     parser.add_argument("--one-shot", action="store_true",
@@ -280,6 +288,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     chosen = parser.parse_args(argv)
     if not SLOWEST <= chosen.speed <= FASTEST:
         parser.error(f"--speed must lie between {SLOWEST:g} and {FASTEST:g}")
+    if not 0 <= chosen.quote_interval <= _LONGEST_INTERVAL_S:
+        parser.error(f"--quote-interval must lie between 0 and {_LONGEST_INTERVAL_S}")
     return chosen
 
 
@@ -302,6 +312,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         host=chosen.host, port=chosen.port, seed=chosen.seed, speed=chosen.speed,
         open_since=since, at=chosen.at, paused=chosen.paused,
         keep_sessions=chosen.keep_sessions, one_shot=chosen.one_shot,
+        quote_interval=chosen.quote_interval,
     )  # fmt: skip
     with contextlib.ExitStack() as stack:
         if chosen.runtime:

@@ -70,6 +70,7 @@ class _Room:
     """A contract somebody listens to."""
 
     live: Live
+    sent_ms: int = 0
     quotes: set[Connection] = field(default_factory=set)
     depths: set[Connection] = field(default_factory=set)
 
@@ -100,15 +101,20 @@ class QuoteHub:
     ----------
     market
         What trades.
+    interval_ms
+        Market milliseconds between two frames of a room at least. The broker sends
+        snapshots, about one a second; 0 sends every trade.
     """
 
-    def __init__(self, market: Market) -> None:
+    def __init__(self, market: Market, interval_ms: int = 0) -> None:
         """Start without listeners."""
         self.market = market
+        self.interval_ms = interval_ms
         self.frames = 0
         self._rooms: dict[Contract, _Room] = {}
         self._joins: deque[tuple[Connection, str, Contract, str]] = deque()
-        self._due: list[tuple[int, int, _Room]] = []
+        #: When each room is due, and whether with trades or to be computed ahead.
+        self._due: list[tuple[int, int, bool, _Room]] = []
         self._order = itertools.count()
         self._changed = asyncio.Event()
         self._jumps = market.clock.jumps
@@ -212,31 +218,35 @@ class QuoteHub:
             await self._let_trades_happen(turn)
 
     def _schedule(self, room: _Room) -> None:
-        """Note when this room's next trade happens."""
+        """Note when this room's next frame goes out: with its next trade, or some time later."""
         due = room.live.next_ms
         if due is None:
             due = room.live.prepare()
         if due is not None:
-            heapq.heappush(self._due, (due, next(self._order), room))
+            due = max(due, room.sent_ms + self.interval_ms)
+            heapq.heappush(self._due, (due, next(self._order), True, room))
 
     def _look_ahead(self, room: _Room, after_ms: int) -> None:
         """Have the room's next minute computed some time after `after_ms`, not all at once."""
         spread = key_of(room.live.contract.token) % _AHEAD_MS
-        heapq.heappush(self._due, (after_ms + spread, next(self._order), room))
+        heapq.heappush(self._due, (after_ms + spread, next(self._order), False, room))
 
     async def _let_trades_happen(self, turn: _Turn) -> None:
         while self._due and self._due[0][0] <= self.market.clock.now_ms():
-            due, _, room = heapq.heappop(self._due)
+            due, _, trades, room = heapq.heappop(self._due)
             live = room.live
             if self._rooms.get(live.contract) is not room:
                 continue
             if self._late(due):
                 self._start(room)
                 self._publish(room)
-            elif live.next_ms == due:
+            elif trades:
                 minute = live.minute
                 live.step()
+                while self.interval_ms and (live.prepare() or due + 1) <= due:
+                    live.step()
                 self._publish(room)
+                room.sent_ms = due
                 self._schedule(room)
                 if live.minute != minute:
                     self._look_ahead(room, due + _AHEAD_MS // 4)
