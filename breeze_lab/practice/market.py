@@ -277,7 +277,9 @@ class Market:
         return Live(self.prices, contract, self.clock.now_ms())
 
 
-def rupees(ticks: float, contract: Contract) -> float | int:
+def rupees(ticks: int, contract: Contract) -> float | int:
     """Return a price in rupees as the wire writes it: whole when it is whole."""
-    value = round(ticks * contract.tick / RUPEE, 4)
-    return int(value) if value == int(value) else value
+    units = ticks * contract.tick
+    whole, rest = divmod(units, RUPEE)
+    # A division of whole numbers is the nearest float there is, so it is written in four decimals.
+    return units / RUPEE if rest else whole

@@ -11,13 +11,13 @@ import asyncio
 import contextlib
 import heapq
 import itertools
-import json
 import re
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import numpy as np
 
 from breeze_lab.bars import Interval
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CandleHub", "FeedsHub", "QuoteHub"]
 
+#: Ten times as fast as the standard library's, and a frame is written for every trade.
+_json: Final = msgspec.json.Encoder().encode
 _ROOM: Final = re.compile(r"(\d{1,2})\.([12])!(.{1,40})")
 #: Work this long at most before others get the event loop.
 _TURN_S: Final = 0.01
@@ -50,7 +52,7 @@ _CANDLES_BEHIND_S: Final = 7200
 
 
 def _packet(event: str, payload: object) -> str:
-    return f'42["{event}",{json.dumps(payload, separators=(",", ":"))}]'
+    return f'42["{event}",{_json(payload).decode()}]'
 
 
 class _Turn:
