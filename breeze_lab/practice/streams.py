@@ -42,6 +42,7 @@ _BATCH_S: Final = 0.004
 _AHEAD_MS: Final = 36_000
 #: After an interval's end its candle is pushed this much later (market milliseconds).
 _CANDLE_DELAY_MS: Final = 200
+_PATIENCE_S: Final = 600
 
 
 def _packet(event: str, payload: object) -> str:
@@ -241,6 +242,8 @@ class CandleHub:
         """Start without listeners."""
         self.market = market
         self.frames = 0
+        #: Candles older than this many market seconds are left out when the market runs away.
+        self.patience_s = _PATIENCE_S
         self._rooms: dict[Contract, set[Connection]] = {}
 
     def counts(self) -> Counter[str]:
@@ -286,7 +289,7 @@ class CandleHub:
         done = market_clock.now_ms() // 1000 - 1
         while True:
             ended = (market_clock.now_ms() - _CANDLE_DELAY_MS) // 1000 - 1
-            done = max(done, ended - 600)
+            done = max(done, ended - self.patience_s)
             while done < ended:
                 done += 1
                 for contract, listeners in list(self._rooms.items()):
@@ -326,5 +329,6 @@ class CandleHub:
             return None
         interest = np.zeros(1, np.int64)
         if contract.expiry is not None:
-            interest = derivatives.open_interest(prices, contract, number)[minute : minute + 1]
+            minutes = derivatives.second_interest(prices, contract, number, np.array([minute]))
+            interest = minutes[0, place : place + 1]
         return Series(np.array([second]), split.take(slice(place, place + 1)), interest)
