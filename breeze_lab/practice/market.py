@@ -40,17 +40,20 @@ class MarketClock:
     ----------
     speed
         Market seconds per second.
+    at
+        The market time at first, Unix milliseconds; None: the real time.
     """
 
-    def __init__(self, speed: float = 1.0) -> None:
-        """Start at the real time."""
+    def __init__(self, speed: float = 1.0, at: int | None = None) -> None:
+        """Start at `at`."""
         self.speed = speed
         self._began = time.time()
+        self._first = self._began if at is None else at / 1000
 
     def now_ms(self) -> int:
         """Return the market time in Unix milliseconds."""
         real = time.time()
-        return int((self._began + (real - self._began) * self.speed) * 1000)
+        return int((self._first + (real - self._began) * self.speed) * 1000)
 
     def now(self) -> datetime:
         """Return the market time, aware, Asia/Kolkata."""

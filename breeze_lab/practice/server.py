@@ -27,9 +27,11 @@ from urllib.parse import quote
 from aiohttp import web
 
 from breeze_lab import clock, processes
+from breeze_lab.errors import RecordingError
 from breeze_lab.practice import master
 from breeze_lab.practice.account import Account
 from breeze_lab.practice.market import Market, MarketClock
+from breeze_lab.practice.replay_market import ReplayMarket
 from breeze_lab.practice.rest import Rest, no_such_path
 from breeze_lab.practice.sockets import SocketServer
 from breeze_lab.practice.streams import CandleHub, FeedsHub, QuoteHub
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["Options", "Practice", "main"]
 
 _STOP_S: Final = 0.3
+_REPLAY_PATIENCE_S: Final = 86_400
+_FASTEST_REPLAY: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,9 @@ class Options:
         Which market, and market seconds per second.
     open_since
         First 24-hour market day, or None for true market hours.
+    replay, start, only_recorded
+        A recording to replay instead, its first moment (``"09:15"``) when that
+        is another than its first row, and whether nothing else is listed.
     """
 
     host: str = "127.0.0.1"
@@ -61,6 +68,9 @@ class Options:
     seed: int = 1
     speed: float = 1.0
     open_since: date | None = None
+    replay: Path | None = None
+    start: str = ""
+    only_recorded: bool = False
 
 
 class Practice:
@@ -75,9 +85,11 @@ class Practice:
     def __init__(self, options: Options) -> None:
         """Build everything; nothing listens yet."""
         self.options = options
-        self.market = Market(options.seed, options.open_since, MarketClock(options.speed))
+        self.market = _market(options)
         self.account = Account.of_seed(options.seed)
         self.quotes, self.candles = QuoteHub(self.market), CandleHub(self.market)
+        if options.replay:
+            self.candles.patience_s = _REPLAY_PATIENCE_S  # a replay leaves nothing out
         self.stream = SocketServer(self.account, self.quotes)
         self.feeds = SocketServer(self.account, FeedsHub())
         self.ohlc = SocketServer(self.account, self.candles)
@@ -193,6 +205,15 @@ class Practice:
             await asyncio.sleep(min(seconds / 4, 1.0))
 
 
+def _market(options: Options) -> Market:
+    if options.replay is None:
+        return Market(options.seed, options.open_since, MarketClock(options.speed))
+    return ReplayMarket.of_file(
+        options.replay, options.seed, speed=options.speed, start=options.start,
+        only=options.only_recorded,
+    )  # fmt: skip
+
+
 def _app(server: SocketServer) -> web.Application:
     app = web.Application()
     app.router.add_get("/socket.io/", server.handle)
@@ -214,20 +235,33 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     hours.add_argument("--exchange-hours", action="store_true", help="trade in true hours only")
     parser.add_argument("--open-since", type=date.fromisoformat, metavar="YYYY-MM-DD",
                         help="first 24-hour market day (default: today in India)")  # fmt: skip
+    parser.add_argument("--replay", type=Path, metavar="FILE_OR_FOLDER",
+                        help="replay recorded days in true hours (docs/replay.md)")  # fmt: skip
+    parser.add_argument("--from", dest="start", default="", metavar="HH:MM",
+                        help="begin the replay here (default: its first moment)")  # fmt: skip
+    parser.add_argument("--only-recorded", action="store_true", help="list nothing but the replay")
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     parser.add_argument("--runtime", type=Path, metavar="DIR", help="run once per folder")
     parser.add_argument("--idle-exit", type=float, default=0.0, metavar="SECONDS")
     chosen = parser.parse_args(argv)
     if chosen.speed <= 0:
         parser.error("--speed must be above 0")
+    if chosen.replay and chosen.speed > _FASTEST_REPLAY:
+        parser.error(f"a replay runs at --speed {_FASTEST_REPLAY} at most")
+    if not chosen.replay and (chosen.start or chosen.only_recorded):
+        parser.error("--from and --only-recorded belong to --replay")
     return chosen
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the practice market until SIGTERM or SIGINT; return the exit status."""
     chosen = _options(argv)
-    since = None if chosen.exchange_hours else chosen.open_since or clock.now().date()
-    options = Options(chosen.host, chosen.port, chosen.seed, chosen.speed, since)
+    true_hours = chosen.exchange_hours or chosen.replay
+    since = None if true_hours else chosen.open_since or clock.now().date()
+    options = Options(
+        chosen.host, chosen.port, chosen.seed, chosen.speed, since, chosen.replay, chosen.start,
+        chosen.only_recorded,
+    )  # fmt: skip
     with contextlib.ExitStack() as stack:
         if chosen.runtime:
             try:
@@ -237,6 +271,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 0
         try:
             asyncio.run(_serve(Practice, options, chosen))
+        except RecordingError as exc:
+            sys.stderr.write(f"{exc}\n")
+            return 1
         except OSError as exc:
             sys.stderr.write(f"The practice market cannot listen: {exc}\n")
             return 1
