@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
+from pathlib import Path
 from urllib.request import urlopen
 
 import numpy as np
@@ -29,6 +30,7 @@ from breeze_lab.practice.history import series
 from breeze_lab.practice.prices import Prices
 from breeze_lab.practice.recorder import BarRow, TickRow, record, write_bars, write_ticks
 from breeze_lab.practice.recording import read
+from breeze_lab.practice.recording_files import BAR_COLUMNS, TICK_COLUMNS
 from breeze_lab.practice.replay import ReplayPrices
 from breeze_lab.practice.replay_market import ReplayLive, ReplayMarket
 
@@ -635,6 +637,20 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
         with pytest.raises(RecordingError, match="has no zone"):
             write_ticks(path, rows)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_examples_of_the_document_can_be_replayed(prices, tmp_path):
+    """Both CSV blocks of docs/replay.md are recordings, and its columns are the layout's."""
+    text = (Path(__file__).parent.parent / "docs" / "replay.md").read_text()
+    blocks = [block.partition("```")[0] for block in text.split("```csv\n")[1:]]
+    assert len(blocks) == 2
+    for block, columns in zip(blocks, (TICK_COLUMNS, BAR_COLUMNS), strict=True):
+        path = tmp_path / "example.csv"
+        path.write_text(block)
+        assert read(path, prices).days == [NUMBER]
+        header = block.splitlines()[1].split(",")
+        assert set(columns) - set(header) == {"symbol", "token"}
+        assert all(f"`{name}`" in text for name in columns)
 
 
 def test_a_planted_fault_is_seen(folder, tmp_path, prices):

@@ -41,14 +41,14 @@ class MarketClock:
     speed
         Market seconds per second.
     at
-        The market time at first, Unix milliseconds; None: the real time.
+        The market time at first, aware; None: the real time.
     """
 
-    def __init__(self, speed: float = 1.0, at: int | None = None) -> None:
+    def __init__(self, speed: float = 1.0, at: datetime | None = None) -> None:
         """Start at `at`."""
         self.speed = speed
         self._began = time.time()
-        self._first = self._began if at is None else at / 1000
+        self._first = self._began if at is None else at.timestamp()
 
     def now_ms(self) -> int:
         """Return the market time in Unix milliseconds."""

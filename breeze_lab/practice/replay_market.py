@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from breeze_lab import clock
 from breeze_lab.errors import RecordingError
 from breeze_lab.practice import contracts, derivatives
 from breeze_lab.practice.days import day_of, midnight, number_at
@@ -242,7 +243,7 @@ class ReplayMarket(Market):
         at = _moment(start, recording.days[0]) if start else recording.first_ms - 1
         if not start and at < midnight(recording.days[0]) * 1000:
             at += 1  # only day bars, which carry midnight: begin with the day
-        return cls(seed, recording, MarketClock(speed, at), only=only)
+        return cls(seed, recording, MarketClock(speed, clock.from_epoch(at / 1000)), only=only)
 
     @property
     def listing(self) -> Listing:
