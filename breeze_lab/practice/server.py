@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["Options", "Practice", "main"]
 
 _STOP_S: Final = 0.3
-_REPLAY_PATIENCE_S: Final = 86_400
 _FASTEST_REPLAY: Final = 3600
 
 
@@ -88,8 +87,6 @@ class Practice:
         self.market = _market(options)
         self.account = Account.of_seed(options.seed)
         self.quotes, self.candles = QuoteHub(self.market), CandleHub(self.market)
-        if options.replay:
-            self.candles.patience_s = _REPLAY_PATIENCE_S  # a replay leaves nothing out
         self.stream = SocketServer(self.account, self.quotes)
         self.feeds = SocketServer(self.account, FeedsHub())
         self.ohlc = SocketServer(self.account, self.candles)

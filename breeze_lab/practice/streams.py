@@ -42,7 +42,6 @@ _BATCH_S: Final = 0.004
 _AHEAD_MS: Final = 36_000
 #: After an interval's end its candle is pushed this much later (market milliseconds).
 _CANDLE_DELAY_MS: Final = 200
-_PATIENCE_S: Final = 600
 
 
 def _packet(event: str, payload: object) -> str:
@@ -242,8 +241,6 @@ class CandleHub:
         """Start without listeners."""
         self.market = market
         self.frames = 0
-        #: Candles older than this many market seconds are left out when the market runs away.
-        self.patience_s = _PATIENCE_S
         self._rooms: dict[Contract, set[Connection]] = {}
 
     def counts(self) -> Counter[str]:
@@ -289,7 +286,7 @@ class CandleHub:
         done = market_clock.now_ms() // 1000 - 1
         while True:
             ended = (market_clock.now_ms() - _CANDLE_DELAY_MS) // 1000 - 1
-            done = max(done, ended - self.patience_s)
+            done = max(done, ended - 600)
             while done < ended:
                 done += 1
                 for contract, listeners in list(self._rooms.items()):
