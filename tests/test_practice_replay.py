@@ -616,7 +616,7 @@ def test_a_bad_recording_ends_the_command_with_one_line(tmp_path):
     path.write_text(TICKS + GOOD_TICK.replace("1400.1", "1400.13"))
     for options, said in (
         (("--replay", str(path)), "off the tick"),
-        (("--replay", str(path), "--speed", "9999"), "--speed 3600 at most"),
+        (("--replay", str(path), "--speed", "9999"), "--speed must"),
         (("--from", "09:15"), "belong to --replay"),
     ):
         done = subprocess.run(

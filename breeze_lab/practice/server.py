@@ -244,7 +244,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     if chosen.speed <= 0:
         parser.error("--speed must be above 0")
     if chosen.replay and chosen.speed > _FASTEST_REPLAY:
-        parser.error(f"a replay runs at --speed {_FASTEST_REPLAY} at most")
+        parser.error(f"--speed must be {_FASTEST_REPLAY} at most in a replay")
     if not chosen.replay and (chosen.start or chosen.only_recorded):
         parser.error("--from and --only-recorded belong to --replay")
     return chosen
