@@ -22,7 +22,7 @@ from breeze_lab.practice.recording import BLANK
 from breeze_lab.practice.split import Bars, share, split
 
 if TYPE_CHECKING:
-    from breeze_lab.practice.noise import Ints
+    from breeze_lab.practice.noise import Floats, Ints
     from breeze_lab.practice.recording import DayBars, Recording
     from breeze_lab.practice.universe import Contract
 
@@ -111,21 +111,26 @@ class ReplayPrices(Prices):
         Invented days before the recording are shifted to end at its previous
         close, so that the past leads to the recorded prices.
         """
-        days, leader = self._days.get(contract.key), contract.leader
-        if days is None and contract.kind == "stock" and leader is not None:
+        if contract.key not in self._days:
+            leader = contract.leader
+            if leader is None or not self._follows(contract):
+                return super().day_closes(contract, numbers)
             lead = self.day_closes(leader, numbers)
             return np.maximum((lead * leader.tick * 2 + contract.tick) // (2 * contract.tick), 1)
         closes = super().day_closes(contract, numbers)
-        if days is None:
-            return closes
-        told = self.recording.previous_close.get((contract.key, days[0]))
+        first = self._days[contract.key][0]
+        told = self.recording.previous_close.get((contract.key, first))
         if told is not None:
-            before = int(super().day_closes(contract, np.array([days[0] - 1]))[0])
-            scaled = np.maximum(np.rint(closes * (told / before)).astype(np.int64), 1)
-            closes = np.where(numbers < days[0], scaled, closes)
+            before = int(super().day_closes(contract, np.array([first - 1]))[0])
+            closes = np.where(numbers < first, _scaled(closes, told / before), closes)
         for number, close in self._closes(contract).items():
             closes = np.where(numbers == number, close, closes)
         return closes
+
+    def _follows(self, contract: Contract) -> bool:
+        """Whether it is the BSE listing of a recorded stock."""
+        leader = contract.leader
+        return contract.kind == "stock" and leader is not None and leader.key in self._days
 
     def _known_closes(self, contract: Contract) -> dict[int, int]:
         """Return the closes the recording tells, in ticks by day number."""
@@ -152,6 +157,13 @@ class ReplayPrices(Prices):
     def days(self, contract: Contract, numbers: Ints) -> Bars:
         """Return the day bars of a stock, an index or a spot on calendar days."""
         found = super().days(contract, numbers)
+        if contract.key not in self._days and not self._follows(contract):
+            return found
+        close = self.day_closes(contract, numbers)
+        shift = close / found.close
+        o, h, lo = (_scaled(x, shift) for x in (found.open, found.high, found.low))
+        top, bottom = np.maximum(o, close), np.minimum(o, close)
+        found = Bars(o, np.maximum(h, top), np.minimum(lo, bottom), close, found.volume)
         for number in self._days.get(contract.key, ()):
             here = numbers == number
             day = self._day(contract, number) if here.any() else None
@@ -170,13 +182,19 @@ class ReplayPrices(Prices):
             day = self._day(contract, earlier) if earlier < number else None
             if day is not None and day.volume[0]:
                 return int(day.close[0])
-        if self.only and contract.expiry is None:
-            return int(self.day_closes(contract, np.array([number - 1]))[0])
+        if contract.expiry is None and (self.only or contract.key in self._days):
+            earlier_day = self.previous_open_day(contract, number) or number - 1
+            return int(self.day_closes(contract, np.array([earlier_day]))[0])
         return super().previous_close(contract, number)
 
     def _replayed_circuit(self, contract: Contract, number: int) -> tuple[int, int]:
         """Return the circuit limits of a day in ticks, wide enough for what was recorded."""
         lower, upper = self._invented_circuit(contract, number)
+        if contract.key in self._days and contract.expiry is None:
+            # Around the close the recording tells, not around the one it was shifted from.
+            known = self.previous_close(contract, number)
+            shift = 2 * known / (lower + upper) if known else 1.0
+            lower, upper = round(lower * shift), round(upper * shift)
         ticks = self.recording.ticks.get((contract.key, number))
         if ticks is not None:
             low, high = int(ticks.price.min()), int(ticks.price.max())
@@ -325,6 +343,11 @@ class ReplayPrices(Prices):
 
 def _lot(contract: Contract) -> int:
     return contract.lot if contract.exchange in ("NFO", "BFO") else contract.unit
+
+
+def _scaled(ticks: Ints, factor: float | Floats) -> Ints:
+    scaled: Ints = np.maximum(np.rint(ticks * factor).astype(np.int64), 1)
+    return scaled
 
 
 def _fold(bars: Bars, slots: Ints, count: int) -> Bars:
