@@ -165,8 +165,11 @@ class ReplayLive(Live):
             interest_change=int(rows.interest_change[at]),
         )  # fmt: skip
 
-    def book(self, levels: int = 5) -> Book:
-        """Return the best `levels` after the newest row: recorded at the top, invented below."""
+    def book(self, levels: int = 5, at_ms: int | None = None) -> Book:  # noqa: ARG002
+        """Return the best `levels` after the newest row: recorded at the top, invented below.
+
+        It stands still between rows, whatever moment `at_ms` is asked for.
+        """
         made = super().book(levels)
         if self._rows is None or self._at < 0 or not made.bids or not made.asks:
             return made
