@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from pathlib import Path
+from time import monotonic
 from urllib.request import urlopen
 
 import numpy as np
@@ -561,6 +562,34 @@ def test_the_good_rows_of_the_bad_files_are_good(prices, tmp_path):
         assert read(tmp_path / name, prices).days == [NUMBER]
     with pytest.raises(RecordingError, match=r"t\.csv.*b\.csv|b\.csv.*t\.csv|one kind of rows"):
         read(tmp_path, prices)
+
+
+def test_quoted_cells_and_other_line_ends_are_csv_too(prices, tmp_path):
+    """What a spreadsheet writes is read like what we write; a torn quoted row is still found."""
+    path = tmp_path / "ticks.csv"
+    quoted = GOOD_TICK.replace("RELIND", '"RELIND"')
+    path.write_text((TICKS + quoted + quoted.replace("15:00", "15:01")).replace("\n", "\r\n"))
+    assert len(read(path, prices).ticks["NSE:RELIND", NUMBER].price) == 2
+    path.write_text(TICKS + quoted + GOOD_TICK[:40] + "\n")
+    with pytest.raises(RecordingError, match="row 3: "):
+        read(path, prices)
+
+
+def test_a_hundred_thousand_ticks_load_soon(prices, tmp_path):
+    """More rows than one chunk: row numbers go on, and a million would take some seconds."""
+    path = tmp_path / "ticks.csv"
+    lines = [
+        f"{at(i // 10, i % 10 * 100)},NSE,RELIND,,,,1400.{i % 10},{1 + i},,,\n"
+        for i in range(100_000)
+    ]
+    path.write_text(TICKS + "".join(lines))
+    began = monotonic()
+    assert len(read(path, prices).ticks["NSE:RELIND", NUMBER].price) == 100_000
+    assert monotonic() - began < 5
+    lines[90_000] = lines[90_000].replace("1400.0", "1400.05")
+    path.write_text(TICKS + "".join(lines))
+    with pytest.raises(RecordingError, match="row 90002, column last_price: 1400.05"):
+        read(path, prices)
 
 
 @pytest.mark.parametrize("name", ["epoch", "offset", "symbol", "token", "space"])

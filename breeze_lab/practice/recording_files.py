@@ -310,21 +310,32 @@ def _csv_chunks(path: Path, file: Iterable[str]) -> Iterator[Chunk]:
     if not line.strip():
         raise RecordingError(f"{path.name} is empty. Record again, or take it away.")
     names = [name.strip() for name in next(csv.reader([line]))]
-    kind, reader = _kind(path, mark, names), csv.reader(lines)
-    while rows := list(itertools.islice(reader, _CHUNK)):
-        if len(rows) < _CHUNK:
-            while rows and not rows[-1]:  # an editor's empty line at the end
-                rows.pop()
-        if set(map(len, rows)) > {len(names)} or (rows and len(rows[0]) != len(names)):
-            at = next(i for i, cells in enumerate(rows) if len(cells) != len(names))
-            said = f"{len(rows[at])} cells where the header has {len(names)}. Is it cut off?"
-            raise RecordingError(f"{path.name}, row {row + 1 + at}: {said}")
-        if rows:
-            columns: dict[str, Cells] = dict(
-                zip(names, map(list, zip(*rows, strict=True)), strict=True)
-            )
-            yield Chunk(path, kind, row + 1, len(rows), columns)
-        row += len(rows)
+    kind = _kind(path, mark, names)
+    while some := list(itertools.islice(lines, _CHUNK)):
+        while len(some) < _CHUNK and some and not some[-1].strip():
+            some.pop()  # an editor's empty line at the end
+        if some:
+            cells = _split(path, row + 1, some, len(names))
+            columns: dict[str, Cells] = dict(zip(names, cells, strict=True))
+            yield Chunk(path, kind, row + 1, len(some), columns)
+        row += len(some)
+
+
+def _split(path: Path, first: int, lines: list[str], count: int) -> list[list[str]]:
+    """Return the columns of some lines; `first` is the number of the first of them."""
+    text = "".join(lines)
+    if '"' not in text and {line.count(",") for line in lines} == {count - 1}:
+        # One split of everything takes a third of the csv module's time.
+        flat = text.replace("\r\n", "\n").removesuffix("\n").replace("\n", ",").split(",")
+        return [flat[place::count] for place in range(count)]
+    rows = list(csv.reader(lines))
+    for at, cells in enumerate(rows):
+        if len(cells) != count:
+            said = f"{len(cells)} cells where the header has {count}. Is it cut off?"
+            raise RecordingError(f"{path.name}, row {first + at}: {said}")
+    if len(rows) != len(lines):
+        raise RecordingError(f"{path.name} has a line break within a cell. Take it out.")
+    return [list(cells) for cells in zip(*rows, strict=True)]
 
 
 def _parquet(path: Path) -> Iterator[Chunk]:
