@@ -24,7 +24,7 @@ from waiting import until
 from breeze_lab import clock
 from breeze_lab.bars import Interval
 from breeze_lab.errors import RecordingError
-from breeze_lab.practice import derivatives
+from breeze_lab.practice import derivatives, frames
 from breeze_lab.practice.contracts import listing
 from breeze_lab.practice.days import day_number, midnight
 from breeze_lab.practice.history import series
@@ -34,6 +34,7 @@ from breeze_lab.practice.recording import read
 from breeze_lab.practice.recording_files import BAR_COLUMNS, TICK_COLUMNS
 from breeze_lab.practice.replay import ReplayPrices
 from breeze_lab.practice.replay_market import ReplayLive, ReplayMarket
+from breeze_lab.practice.rows import quotes
 
 DAY = date(2026, 11, 20)
 NUMBER = day_number(DAY)
@@ -340,6 +341,35 @@ def test_two_replays_are_the_same_to_the_byte(replays):
     assert (first.status, second.status) == (0, 0)
 
 
+def test_depth_and_quotes_show_the_recorded_best_prices(folder):
+    """In the middle of a replay both begin with the row of that moment."""
+    market = ReplayMarket.of_file(folder, 1, start="09:15:30", speed=0.01)
+    stock = market.listing.find("NSE", "RELIND")
+    row = [row for row in stock_rows() if row.time <= at(30)][-1]
+    (best, *deeper) = frames.depth(market.live(stock))[2]
+    assert [best[0], best[1], best[4], best[5]] == [
+        row.bid_price, row.bid_quantity, row.ask_price, row.ask_quantity
+    ]  # fmt: skip
+    assert all(level[0] < row.bid_price and level[4] > row.ask_price for level in deeper)
+    quote = quotes(market, stock)[0]
+    assert (quote["ltp"], quote["best_bid_price"]) == (row.last_price, row.bid_price)
+    assert quote["total_quantity_traded"] == str(row.total_volume)
+    assert quote["previous_close"] == 1390
+
+
+def test_one_side_of_a_quote_is_enough(prices, tmp_path):
+    """The silent side is invented beyond the recorded one; without both, the book is the market's."""
+    path = tmp_path / "ticks.csv"
+    good = {"time": at(0), "exchange": "NSE", "stock_code": "RELIND", "last_quantity": 5}
+    for bid, ask in ((1390.0, None), (None, 1390.0), (1410.0, None), (None, 1410.0), (None, None)):
+        write_ticks(path, [TickRow(**good, last_price=1400.0, bid_price=bid, ask_price=ask)])
+        market = ReplayMarket.of_file(path, 1, start="09:16")
+        book = market.live(market.listing.find("NSE", "RELIND")).book()
+        assert book.bids[0][0] < book.asks[0][0]
+        assert bid is None or book.bids[0][0] == bid * 10
+        assert ask is None or book.asks[0][0] == ask * 10
+
+
 def test_it_ends_with_a_closed_market(folder):
     """After the last row nothing is due, on the last day and later; nothing else is listed."""
     market = ReplayMarket.of_file(folder, 1, only=True)
@@ -588,8 +618,16 @@ def test_a_hundred_thousand_ticks_load_soon(prices, tmp_path):
     assert monotonic() - began < 5
     lines[90_000] = lines[90_000].replace("1400.0", "1400.05")
     path.write_text(TICKS + "".join(lines))
-    with pytest.raises(RecordingError, match="row 90002, column last_price: 1400.05"):
+    with pytest.raises(RecordingError, match=r"row 90002, column last_price: 1400\.05"):
         read(path, prices)
+
+
+def test_two_equal_trades_in_one_instant_differ_by_their_totals(prices, tmp_path):
+    """A feed that stamps whole seconds may send the same price and quantity twice."""
+    path = tmp_path / "ticks.csv"
+    path.write_text(TICKS + "".join(GOOD_TICK.replace("5,,,", f"5,,,{n}") for n in (105, 110)))
+    ticks = read(path, prices).ticks["NSE:RELIND", NUMBER]
+    assert ticks.traded.tolist() == [5, 5]
 
 
 @pytest.mark.parametrize("name", ["epoch", "offset", "symbol", "token", "space"])

@@ -59,7 +59,8 @@ class ReplayPrices(Prices):
         self.minutes = functools.lru_cache(maxsize=1024)(self._replayed_minutes)
         self.circuit = functools.lru_cache(maxsize=16384)(self._replayed_circuit)
         self._hours = functools.lru_cache(maxsize=4096)(self._recorded_hours)
-        self._dense = functools.lru_cache(maxsize=64)(self._second_bars)
+        self._dense = functools.lru_cache(maxsize=128)(self._second_bars)
+        self._trades = functools.lru_cache(maxsize=256)(self._recorded_trades)
         self._interest = functools.lru_cache(maxsize=256)(self._second_interest)
         self._closes = functools.lru_cache(maxsize=4096)(self._known_closes)
 
@@ -281,17 +282,14 @@ class ReplayPrices(Prices):
         slots = self._slots(contract, number, time_ms // 1000)
         return _fold(Bars(price, price, price, price, units), slots, count * 60)
 
-    def _trades(self, contract: Contract, number: int) -> tuple[Ints, Ints, Ints]:
+    def _recorded_trades(self, contract: Contract, number: int) -> tuple[Ints, Ints, Ints]:
         """Return time, price and units of the recorded trades of a day."""
         ticks = self.recording.ticks[contract.key, number]
         if contract.kind == "index":
             return ticks.time_ms, ticks.price, np.ones(len(ticks.price), np.int64)
-        traded = np.flatnonzero(ticks.traded)
-        return (
-            ticks.time_ms[traded],
-            ticks.price[traded],
-            ticks.traded[traded] // contract.unit,
-        )
+        units = ticks.traded
+        traded = np.flatnonzero(units)
+        return ticks.time_ms[traded], ticks.price[traded], units[traded] // contract.unit
 
     def _by_second(self, contract: Contract, number: int) -> bool:
         key = (contract.key, number)

@@ -68,7 +68,7 @@ class _Rows:
         return cls(*(np.concatenate(columns) for columns in zip(*days, strict=True)))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=1024)
 def _rows(prices: ReplayPrices, contract: Contract) -> _Rows:
     """Return the rows of a contract; quotes of it are asked for many times."""
     return _Rows.of(prices, contract)
