@@ -21,7 +21,14 @@ from breeze_lab.practice.universe import RUPEE, Contract
 if TYPE_CHECKING:
     from breeze_lab.practice.prices import Prices
 
-__all__ = ["circuit", "interest_before", "life_days", "minutes", "open_interest"]
+__all__ = [
+    "circuit",
+    "interest_before",
+    "life_days",
+    "minutes",
+    "open_interest",
+    "second_interest",
+]
 
 _RATE: Final = {"I": 0.065, "A": 0.065, "B": 0.065, "C": 0.065, "M": 0.05, "X": 0.02}
 _IMPLIED: Final = {"I": 0.125, "A": 0.24, "B": 0.3, "C": 0.3, "M": 0.22, "X": 0.045}
@@ -185,9 +192,20 @@ def interest_before(prices: Prices, contract: Contract, number: int) -> int:
 
 def open_interest(prices: Prices, contract: Contract, number: int) -> Ints:
     """Return the open interest after each minute of a day, in lots."""
+    recorded = prices.recorded_interest(contract, number)
+    if recorded is not None:
+        return recorded[59::60]
     _, count = prices.hours(contract, number) or (0, 1)
     before, after = (_day_interest(prices, contract, n) for n in (number - 1, number))
     return before + (after - before) * np.arange(1, count + 1) // count
+
+
+def second_interest(prices: Prices, contract: Contract, number: int, minutes: Ints) -> Ints:
+    """Return the open interest after each second of some minutes of a day, shape (minutes, 60)."""
+    recorded = prices.recorded_interest(contract, number)
+    if recorded is not None:
+        return recorded.reshape(-1, 60)[minutes]
+    return np.repeat(open_interest(prices, contract, number)[minutes], 60).reshape(-1, 60)
 
 
 def _day_interest(prices: Prices, contract: Contract, number: int) -> int:

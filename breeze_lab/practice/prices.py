@@ -215,6 +215,10 @@ class Prices:
             return None
         return int(bars.close[traded[-1]])
 
+    def recorded_interest(self, contract: Contract, number: int) -> Ints | None:  # noqa: ARG002
+        """Return a replayed day's open interest after each second of its hours, in units."""
+        return None
+
     # -- minutes, seconds, trades -------------------------------------------
 
     def _make_minutes(self, contract: Contract, number: int) -> Bars | None:

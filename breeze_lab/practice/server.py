@@ -29,11 +29,13 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from breeze_lab import clock, processes
+from breeze_lab.errors import RecordingError
 from breeze_lab.practice import master
 from breeze_lab.practice.account import Account
 from breeze_lab.practice.director import Director, only
 from breeze_lab.practice.market import Market
 from breeze_lab.practice.market_clock import FASTEST, SLOWEST, MarketClock
+from breeze_lab.practice.replay_market import ReplayMarket
 from breeze_lab.practice.rest import Rest, no_such_path
 from breeze_lab.practice.sockets import SocketServer
 from breeze_lab.practice.streams import CandleHub, FeedsHub, QuoteHub
@@ -47,6 +49,7 @@ _STOP_S: Final = 0.3
 _LONGEST_INTERVAL_S: Final = 3600
 #: How often it is looked whether the session has ended, in real seconds.
 _SESSION_CHECK_S: Final = 0.1
+_FASTEST_REPLAY: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,9 @@ class Options:
         See `breeze_lab.practice.account.Account`.
     quote_interval
         Market seconds between two quotes of an instrument at least; 0 sends every trade.
+    replay, start, only_recorded
+        A recording to replay instead, its first moment (``"09:15"``) when that
+        is another than its first row, and whether nothing else is listed.
     """
 
     host: str = "127.0.0.1"
@@ -79,6 +85,9 @@ class Options:
     keep_sessions: bool = False
     one_shot: bool = False
     quote_interval: float = 0.0
+    replay: Path | None = None
+    start: str = ""
+    only_recorded: bool = False
 
 
 class Practice:
@@ -93,15 +102,14 @@ class Practice:
     def __init__(self, options: Options) -> None:
         """Build everything; nothing listens yet."""
         self.options = options
-        market_clock = MarketClock(options.speed, options.at, paused=options.paused)
-        self.market = Market(options.seed, options.open_since, market_clock)
+        self.market = _market(options)
         self.account = Account(
             options.seed,
             lambda: self.market.today,
             kept=options.keep_sessions,
             one_shot=options.one_shot,
         )
-        self.director = Director(market_clock)
+        self.director = Director(self.market.clock)
         self.director.add("expire", self._expire)
         self.quotes = QuoteHub(self.market, round(options.quote_interval * 1000))
         self.candles = CandleHub(self.market)
@@ -248,6 +256,16 @@ class Practice:
             await asyncio.sleep(min(seconds / 4, 1.0))
 
 
+def _market(options: Options) -> Market:
+    if options.replay is None:
+        market_clock = MarketClock(options.speed, options.at, paused=options.paused)
+        return Market(options.seed, options.open_since, market_clock)
+    return ReplayMarket.of_file(
+        options.replay, options.seed, speed=options.speed, paused=options.paused,
+        start=options.start, only=options.only_recorded,
+    )  # fmt: skip
+
+
 def _app(server: SocketServer) -> web.Application:
     app = web.Application()
     app.router.add_get("/socket.io/", server.handle)
@@ -282,6 +300,11 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
                         help="sessions outlive the market's midnight")  # fmt: skip
     parser.add_argument("--one-shot", action="store_true",
                         help="an api session can be exchanged once only")  # fmt: skip
+    parser.add_argument("--replay", type=Path, metavar="FILE_OR_FOLDER",
+                        help="replay recorded days in true hours (docs/replay.md)")  # fmt: skip
+    parser.add_argument("--from", dest="start", default="", metavar="HH:MM",
+                        help="begin the replay here (default: its first moment)")  # fmt: skip
+    parser.add_argument("--only-recorded", action="store_true", help="list nothing but the replay")
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     parser.add_argument("--runtime", type=Path, metavar="DIR", help="run once per folder")
     parser.add_argument("--idle-exit", type=float, default=0.0, metavar="SECONDS")
@@ -290,6 +313,10 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--speed must lie between {SLOWEST:g} and {FASTEST:g}")
     if not 0 <= chosen.quote_interval <= _LONGEST_INTERVAL_S:
         parser.error(f"--quote-interval must lie between 0 and {_LONGEST_INTERVAL_S}")
+    if not chosen.replay and (chosen.start or chosen.only_recorded):
+        parser.error("--from and --only-recorded belong to --replay")
+    if chosen.replay and (chosen.at or chosen.open_since):
+        parser.error("a replay begins at its first moment, or --from another; it keeps true hours")
     return chosen
 
 
@@ -307,12 +334,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = _options(argv)
     logging.getLogger("aiohttp.server").addFilter(_our_fault)
     begins = chosen.at or clock.now()
-    since = None if chosen.exchange_hours else chosen.open_since or begins.date()
+    true_hours = chosen.exchange_hours or chosen.replay
+    since = None if true_hours else chosen.open_since or begins.date()
     options = Options(
         host=chosen.host, port=chosen.port, seed=chosen.seed, speed=chosen.speed,
         open_since=since, at=chosen.at, paused=chosen.paused,
         keep_sessions=chosen.keep_sessions, one_shot=chosen.one_shot,
         quote_interval=chosen.quote_interval,
+        replay=chosen.replay, start=chosen.start, only_recorded=chosen.only_recorded,
     )  # fmt: skip
     with contextlib.ExitStack() as stack:
         if chosen.runtime:
@@ -323,6 +352,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 0
         try:
             asyncio.run(_serve(Practice, options, chosen))
+        except RecordingError as exc:
+            sys.stderr.write(f"{exc}\n")
+            return 1
         except OSError as exc:
             sys.stderr.write(f"The practice market cannot listen: {exc}\n")
             return 1

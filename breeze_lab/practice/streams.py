@@ -380,5 +380,6 @@ class CandleHub:
             return None
         interest = np.zeros(1, np.int64)
         if contract.expiry is not None:
-            interest = derivatives.open_interest(prices, contract, number)[minute : minute + 1]
+            minutes = derivatives.second_interest(prices, contract, number, np.array([minute]))
+            interest = minutes[0, place : place + 1]
         return Series(np.array([second]), split.take(slice(place, place + 1)), interest)
