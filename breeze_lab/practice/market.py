@@ -25,6 +25,7 @@ from breeze_lab.practice.universe import RUPEE, Contract
 if TYPE_CHECKING:
     from datetime import date, datetime
 
+    from breeze_lab.practice.character import Character
     from breeze_lab.practice.contracts import Listing
 
 __all__ = ["Book", "Live", "Market", "MarketClock", "Quote", "rupees"]
@@ -276,11 +277,19 @@ class Market:
         See `Prices`.
     market_clock
         Market time.
+    character
+        See `Prices`.
     """
 
-    def __init__(self, seed: int, open_since: date | None, market_clock: MarketClock) -> None:
+    def __init__(
+        self,
+        seed: int,
+        open_since: date | None,
+        market_clock: MarketClock,
+        character: Character | None = None,
+    ) -> None:
         """Start with nothing computed."""
-        self.prices = Prices(seed, open_since)
+        self.prices = Prices(seed, open_since, character)
         self.clock = market_clock
 
     @property
