@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from breeze_lab.practice.prices import Prices
 
 __all__ = [
-    "BETA",
     "Walk",
     "band",
     "busy_days",
@@ -44,7 +43,7 @@ _ANCHOR: Final = day_number(date(2026, 7, 30))
 #: Daily volatility by tier, before the circuit limit tempers it.
 _VOLATILITY: Final = {"A": 0.013, "B": 0.014, "C": 0.014, "I": 0.008, "M": 0.011, "X": 0.0025}
 #: How much of a day's move is the whole market's.
-BETA: Final = {"A": 0.6, "B": 0.5, "C": 0.3, "I": 0.9, "M": 0.0, "X": 0.0}
+_BETA: Final = {"A": 0.6, "B": 0.5, "C": 0.3, "I": 0.9, "M": 0.0, "X": 0.0}
 #: A day without true market hours moves little, so that it fits in the gap it otherwise is.
 _QUIET: Final = 0.2
 #: No innovation goes further than this many deviations, so circuit limits hold by construction.
@@ -84,6 +83,11 @@ def busy_days() -> tuple[NDArray[np.bool_], Floats]:
     """Return trading-day flags and the weight of each calendar day's innovation."""
     flags = np.array([clock.is_trading_day(day_of(n)) for n in range(DAYS)])
     return flags, np.where(flags, 1.0, _QUIET)
+
+
+def beta_of(contract: Contract) -> float:
+    """Return how much of a day's move is the whole market's; fear rises when the market falls."""
+    return -_BETA["I"] if contract.code == "INDVIX" else _BETA[contract.tier]
 
 
 def volatility(contract: Contract) -> float:
@@ -152,7 +156,7 @@ def make_walk(prices: Prices, contract: Contract) -> Walk:
 def _own(prices: Prices, contract: Contract) -> Walk:
     days, busy, sd = np.arange(DAYS), busy_days()[1], volatility(contract)
     own = normal(bits(prices.key("close", contract.key), days))
-    beta = BETA[contract.tier]
+    beta = beta_of(contract)
     steps = np.clip(beta * prices.market + (1 - beta * beta) ** 0.5 * own, -_BOUND, _BOUND)
     drift = 0.0003 if contract.kind in ("stock", "index") else 0.0
     moves = (steps * sd + drift) * busy
@@ -211,8 +215,10 @@ def _lock_days(prices: Prices, contract: Contract) -> NDArray[np.int8]:
     So the day before is the same whether the market closes on weekends or not.
     """
     lock = np.zeros(DAYS, np.int8)
-    small = contract.kind == "stock" and contract.tier == "C" and contract.isin not in _uneven()
-    if not prices.character.circuits or not small:
+    small = contract.kind == "stock" and contract.tier == "C"
+    # A fund (ISIN INF...) is worth what it holds.
+    unfit = contract.isin in _uneven() or contract.isin.startswith("INF")
+    if not prices.character.circuits or not small or unfit:
         return lock
     rate = next(rate for most, rate in _LOCKS if contract.band <= most)
     noise = bits(prices.key("lock", contract.key), np.arange(DAYS))

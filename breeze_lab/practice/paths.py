@@ -11,12 +11,13 @@ and at each minute but for the fine noise that is one stock's alone.
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from breeze_lab.practice.constituents import basket
-from breeze_lab.practice.daily import volatility
+from breeze_lab.practice.daily import beta_of, volatility
 from breeze_lab.practice.noise import BUMP_SD, Floats, Ints, bits, bump, uniform
 
 if TYPE_CHECKING:
@@ -72,6 +73,10 @@ def _shares_market(contract: Contract) -> bool:
     return contract.kind in ("stock", "index")
 
 
+def _shared(contract: Contract) -> float:
+    return math.copysign(_SHARED[contract.tier], beta_of(contract))
+
+
 def _regime(prices: Prices, contract: Contract, numbers: Ints) -> tuple[Floats, NDArray[np.bool_]]:
     """Return the size of the day's swings in deviations, and whether it is choppy."""
     none = np.zeros(len(numbers), np.bool_)
@@ -115,7 +120,7 @@ def _swings(
     """Return the size of the shared swing, shape (n,), and the own one's knots, both in ticks."""
     parts = basket(contract) if contract.kind == "index" else None
     if parts is None:
-        shared = _SHARED[contract.tier]
+        shared = _shared(contract)
         size = _sizes(prices, contract, numbers, opens)
         own = _own_swing(prices, contract, numbers) * size[:, None]
         return size * shared, own * (1 - shared * shared) ** 0.5
@@ -208,7 +213,7 @@ def minute_closes(
     way = np.interp(places, _grid(), knots[0])
     way += _fine(bits(prices.key("fine", key), counter), places) * size[0]
     if contract.kind != "index" or basket(contract) is None:
-        shared = _SHARED[contract.tier]
+        shared = _shared(contract)
         alone = bits(prices.key("own-fine", source.key), counter)
         own_size = size[0] / shared * (1 - shared * shared) ** 0.5
         way += _fine(alone, places) * own_size

@@ -176,7 +176,10 @@ class Prices:
 
     def _base(self, contract: Contract, previous: int, number: int) -> int:
         """Return what day `number` is compared with: a close, changed by the day's action."""
-        close = int(self.walk(contract).close[previous])
+        close = int(self.day_closes(contract, np.array([previous]))[0])
+        return self._adjusted(contract, close, number)
+
+    def _adjusted(self, contract: Contract, close: int, number: int) -> int:
         if not self.character.actions:
             return close
         return max(round(close * base_factor(contract, number)), 1)
@@ -192,7 +195,7 @@ class Prices:
         traded = np.flatnonzero(bars.volume) if bars is not None else np.empty(0, np.int64)
         if bars is None or not len(traded):
             return None
-        return int(bars.close[traded[-1]])
+        return self._adjusted(contract, int(bars.close[traded[-1]]), number)
 
     # -- minutes, seconds, trades -------------------------------------------
 

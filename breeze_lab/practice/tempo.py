@@ -13,12 +13,12 @@ costs: 45 minutes and the 15 of a new opening auction.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
 from breeze_lab import clock
-from breeze_lab.practice.days import DAY_MINUTES, day_of
+from breeze_lab.practice.days import DAY_MINUTES, day_of, midnight, number_at
 from breeze_lab.practice.noise import Floats, Ints, bits, uniform, word
 from breeze_lab.practice.paths import minute_places
 
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from breeze_lab.practice.prices import Prices
     from breeze_lab.practice.universe import Contract
 
-__all__ = ["auction_slots", "halt", "is_sparse", "minute_weights", "moving"]
+__all__ = [
+    "auction_slots", "halt", "has_true_hours", "is_sparse", "locked", "minute_weights", "moving",
+    "phase",
+]  # fmt: skip
 
 #: Of how many small stocks one trades rarely, and in which part of the minutes those do.
 _SPARSE: Final = 0.5
@@ -100,6 +103,44 @@ def _lock_place(prices: Prices, contract: Contract, number: int) -> float | None
     source = contract.leader or contract
     part = word(prices.key("lock-place", source.key), number) / 2**64
     return _LOCK_FROM + (_LOCK_TO - _LOCK_FROM) * part
+
+
+def locked(prices: Prices, contract: Contract, number: int, slot: int) -> int:
+    """Return 1 while a stock is locked at its upper circuit limit, -1 at the lower, else 0.
+
+    A book is one-sided then: there are no sellers at the upper limit, no buyers at the lower.
+
+    Parameters
+    ----------
+    number, slot
+        Day number, and index into `Prices.minutes` of it.
+    """
+    if _lock_place(prices, contract, number) is None:
+        return 0
+    head, _ = moving(prices, contract, number)
+    return int(prices.walk(contract).lock[number]) if slot >= head - 1 else 0
+
+
+def phase(prices: Prices, contract: Contract, now_ms: int) -> clock.Phase | Literal["halt"]:
+    """Return what the exchange does with a contract at a market time in Unix milliseconds.
+
+    As `clock.phase` in exchange hours, and ``"halt"`` while the whole market
+    halts; a market day of 24 hours is always ``"open"``.
+    """
+    number = number_at(now_ms / 1000)
+    hours = prices.hours(contract, number)
+    if hours is None or not prices.is_open_day(contract, number):
+        return "closed"
+    if not has_true_hours(prices, number):
+        return "open"
+    stopped = halt(prices, contract, number)
+    slot = (now_ms // 1000 - midnight(number)) // 60 - hours[0]
+    if stopped is not None and stopped.start <= slot < stopped.stop:
+        return "halt"
+    found = clock.phase(contract.segment, clock.from_epoch(now_ms / 1000))
+    if found == "closing-auction" and not prices.character.auctions:
+        return "open"
+    return found
 
 
 def moving(prices: Prices, contract: Contract, number: int) -> tuple[int, Floats]:
