@@ -236,7 +236,9 @@ def test_small_stocks_lock_at_their_circuit_limit(locker):
         assert set(sides) <= {0, 1 if up else -1}
         assert sides[-100] != 0
         assert sides[0] == 0 or day.open == limit
-        assert still[(np.array(sides) != 0) & (minutes.volume > 0)][1:].all()
+        while_locked = (np.array(sides) != 0) & (minutes.volume > 0)
+        assert (minutes.close[while_locked] == limit).all()
+        assert still[while_locked][1:].all()
         kinds.add((up, day.open == limit))
     assert len(kinds) == 4, "up and down, from the open and later"
 
@@ -467,17 +469,26 @@ def test_a_scale_break_heals_when_asked_on_another_day():
     assert sorted(found, key=len) == [set(), {"scale"}]
 
 
-def test_oddities_are_off_today_always_open_and_when_clean():
-    """Today is sound, so are 24-hour days, and a clean market answers what it is."""
+def test_oddities_come_only_after_their_day():
+    """A day that will be odd is sound until it is over."""
+    count = 0
+    for contract in STOCKS[::12]:
+        for odd in oddities.found(FULL, contract, TODAY - 200, TODAY):
+            span = (midnight(odd.number), midnight(odd.number + 1) - 1)
+            found = oddities.answer(FULL, contract, Interval.M1, span, span[1] * 1000)
+            sound = history.series(FULL, contract, Interval.M1, span, span[1] * 1000)
+            for field in ("open", "high", "low", "close", "volume"):
+                assert (getattr(found.bars, field) == getattr(sound.bars, field)).all()
+            count += 1
+    assert count > 30
+
+
+def test_there_are_no_oddities_round_the_clock_or_when_clean():
+    """Days of 24 hours are sound, and a clean market answers what it is."""
     always = Prices(1, day_of(TODAY - 400))
-    for contract in STOCKS[::40]:
+    for contract in STOCKS[::10]:
         assert oddities.found(CLEAN, contract, 1, TODAY) == []
         assert oddities.found(always, contract, TODAY - 400, TODAY) == []
-        span = (midnight(TODAY), midnight(TODAY + 1))
-        now_ms = (midnight(TODAY) + 11 * 3600) * 1000
-        found = oddities.answer(FULL, contract, Interval.M1, span, now_ms)
-        sound = history.series(FULL, contract, Interval.M1, span, now_ms)
-        assert found.bars.volume.tolist() == sound.bars.volume.tolist()
 
 
 # -- exactness whatever the character --------------------------------------------------------
