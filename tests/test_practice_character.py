@@ -291,6 +291,8 @@ def test_once_in_years_the_whole_market_halts(seed):
     assert prices.minutes(gold, number).volume[hour].min() > 0
     closes = prices.day_closes(NIFTY, np.array([number - 1, number]))
     assert -0.06 < closes[1] / closes[0] - 1 < -0.03
+    falls = prices.minutes(NIFTY, number).close / closes[0] - 1
+    assert falls[stopped.start - 1] < -0.025, "the fall is what stops it"
     assert halt_numbers(Prices(seed, None, Character().without("halts"))) == ()
 
 

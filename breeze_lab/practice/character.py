@@ -1,7 +1,9 @@
 """What makes the practice market look like a real one, and a switch for each of it.
 
 Everything is on unless somebody wants a cleaner market: a lesson without
-halts, a test without bad bars. A switch changes only what it names.
+halts, a test without bad bars. Opens, highs, lows and closes of days change
+with ``gaps``, ``regimes``, ``circuits``, ``halts`` and ``actions`` only; the
+others change what lies within a day or what is told of it.
 """
 
 from __future__ import annotations

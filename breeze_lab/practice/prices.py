@@ -1,10 +1,12 @@
 """What everything costs and when: day bars, minutes, seconds and trades.
 
-Pure functions of (seed, open_since, contract, time), nothing is stored. A
-calendar-day walk gives every date a day bar; `split` turns a day into minutes,
-a minute into seconds, a second into trades. Futures and options follow their
-underlying minute by minute (`breeze_lab.practice.derivatives`); a stock on BSE
-follows its NSE listing day by day. Prices are whole ticks here.
+Pure functions of (seed, open_since, character, contract, time), nothing is
+stored. A calendar-day walk (`daily`) and the way of a day (`paths`) give every
+date a day bar; `split` turns a day into minutes, a minute into seconds, a
+second into trades, as busy as `tempo` says. Futures and options follow their underlying
+minute by minute (`derivatives`), a stock on BSE its NSE listing day by day, an
+index is made of its `constituents`. Prices are whole ticks here, and sound:
+what is wrong in history answers is put there by `oddities`.
 """
 
 from __future__ import annotations

@@ -39,6 +39,8 @@ _SPARSE_LEAST, _SPARSE_MOST = 0.02, 0.25
 #: The first minutes of the day are so many times as busy as the day's shape says.
 _BURST: Final = (6.0, 4.5, 3.5, 2.6, 2.0, 1.5, 1.2)
 _HALT_MINUTES: Final = 60
+#: How much of the day's fall lies before it.
+_DONE_AT_HALT: Final = 0.85
 #: After a lock so many minutes still see a trade, and so much of a usual minute's volume.
 _LOCKED_MINUTES, _LOCKED_PART = 0.3, 0.15
 #: The closing auction's part of a day's volume.
@@ -143,6 +145,15 @@ def phase(prices: Prices, contract: Contract, now_ms: int) -> clock.Phase | Lite
     return found
 
 
+def _warped(places: Floats, stopped: slice | None) -> Floats:
+    """Return the places of a day that has done most of its way when the market halts."""
+    if stopped is None:
+        return places
+    until = float(places[stopped.start - 1])
+    after = _DONE_AT_HALT + (places - until) * ((1 - _DONE_AT_HALT) / (1 - until))
+    return np.where(places <= until, places * (_DONE_AT_HALT / until), after)
+
+
 def moving(prices: Prices, contract: Contract, number: int) -> tuple[int, Floats]:
     """Return in how many slots the price moves, and where in the day's way each slot ends.
 
@@ -150,7 +161,7 @@ def moving(prices: Prices, contract: Contract, number: int) -> tuple[int, Floats
     """
     _, count = prices.hours(contract, number) or (0, 0)
     auction = auction_slots(prices, contract, number)
-    places = minute_places(count, auction)
+    places = _warped(minute_places(count, auction), halt(prices, contract, number))
     lock = _lock_place(prices, contract, number)
     if lock is not None:
         places = np.minimum(places / lock, 1.0) if lock else np.ones(count)
