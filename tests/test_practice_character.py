@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from breeze_lab import clock
+from breeze_lab._sdk import load
 from breeze_lab.bars import Interval
 from breeze_lab.practice import contracts, history, oddities, tempo
 from breeze_lab.practice.actions import ACTIONS
@@ -19,6 +21,7 @@ from breeze_lab.practice.days import day_number, day_of, midnight
 from breeze_lab.practice.market import Market, MarketClock
 from breeze_lab.practice.prices import Prices
 from breeze_lab.practice.universe import universe
+from breeze_lab.settings import Endpoints
 
 TODAY = day_number(date(2026, 11, 20))
 FULL = Prices(1, None)
@@ -491,6 +494,43 @@ def test_there_are_no_oddities_round_the_clock_or_when_clean():
     for contract in STOCKS[::10]:
         assert oddities.found(CLEAN, contract, 1, TODAY) == []
         assert oddities.found(always, contract, TODAY - 400, TODAY) == []
+
+
+def test_the_sdk_is_told_of_bad_bars_as_listed(practice, tmp_path):
+    """The unmodified SDK gets every kind of oddity of a real practice market where it is listed."""
+    master = tmp_path / "SecurityMaster.zip"
+    with urlopen(practice["master_url"]) as answer:
+        master.write_bytes(answer.read())
+    sdk = load(Endpoints.from_dict(practice, name="practice"), master)
+    breeze = sdk.BreezeConnect(api_key=practice["app_key"])
+    breeze.generate_session(api_secret=practice["secret"], session_token=practice["api_session"])
+    since = date.fromisoformat(practice["open_since"])
+    prices = Prices(practice["seed"], since)
+    last = day_number(since) - 1
+    nse = [c for c in STOCKS if c.exchange == "NSE"]
+    listed = {}
+    for contract in nse[::7]:
+        for odd in oddities.found(prices, contract, last - 200, last):
+            if odd.shows((midnight(last + 1) + 1) * 1000):
+                listed.setdefault(odd.kind, odd)
+    assert set(listed) == {"early", "late", "negative", "spike", "scale"}
+    for kind, odd in listed.items():
+        day = day_of(odd.number)
+        rows = breeze.get_historical_data_v2(
+            "1minute", f"{day}T09:00:00.000Z", f"{day}T15:59:00.000Z", odd.contract.code, "NSE",
+            "cash",
+        )["Success"]  # fmt: skip
+        stamp = f"{clock.from_epoch(odd.start):%Y-%m-%d %H:%M:%S}"
+        row = next((row for row in rows if row["datetime"] == stamp), rows[0])
+        sound = prices.days(odd.contract, np.array([odd.number])).take(0)
+        tick = odd.contract.tick / 10_000
+        assert {
+            "early": row["volume"] == 0 and stamp.endswith("09:05:00"),
+            "late": row["volume"] == 0 and stamp.endswith("15:30:00"),
+            "negative": row["volume"] < 0,
+            "spike": row["high"] > sound.high * tick or row["low"] < sound.low * tick,
+            "scale": row["low"] > 50 * sound.high * tick,
+        }[kind], (kind, row)
 
 
 # -- exactness whatever the character --------------------------------------------------------
