@@ -160,6 +160,17 @@ def test_stocks_move_together_within_the_day():
     assert np.mean(found) > 0.5
 
 
+@pytest.mark.parametrize(("small", "large"), [("GOLDMI", "GOLD"), ("CRUDMI", "CRUDE")])
+def test_the_same_thing_in_small_costs_the_same(small, large):
+    """A mini follows its large contract for years and within the day, to a few ticks."""
+    one, two = (universe().spots["MCX", code] for code in (small, large))
+    numbers = trading_days(date(2018, 1, 1))
+    ratio = FULL.day_closes(one, numbers) / FULL.day_closes(two, numbers)
+    assert ratio == pytest.approx(one.base / two.base, rel=2e-3)
+    minutes = [FULL.minutes(c, TODAY - 1).close for c in (one, two)]
+    assert minutes[0] / minutes[1] == pytest.approx(one.base / two.base, rel=2e-3)
+
+
 # -- the shape of days -----------------------------------------------------------------------
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "halt_numbers",
     "make_walk",
     "market_moves",
+    "noise_key",
     "retick",
     "volatility",
 ]
@@ -44,6 +45,11 @@ _ANCHOR: Final = day_number(date(2026, 7, 30))
 _VOLATILITY: Final = {"A": 0.013, "B": 0.014, "C": 0.014, "I": 0.008, "M": 0.011, "X": 0.0025}
 #: How much of a day's move is the whole market's.
 _BETA: Final = {"A": 0.6, "B": 0.5, "C": 0.3, "I": 0.9, "M": 0.0, "X": 0.0}
+#: Smaller contracts of a commodity that has a larger one.
+_SAME: Final = {
+    "GOLDMI": "GOLD", "GOLDPE": "GOLD", "SILMIN": "SILVER", "CRUDMI": "CRUDE", "NATGMI": "NATGAS",
+    "ZINCMI": "ZINC",
+}  # fmt: skip
 #: A day without true market hours moves little, so that it fits in the gap it otherwise is.
 _QUIET: Final = 0.2
 #: No innovation goes further than this many deviations, so circuit limits hold by construction.
@@ -88,6 +94,13 @@ def busy_days() -> tuple[NDArray[np.bool_], Floats]:
 def beta_of(contract: Contract) -> float:
     """Return how much of a day's move is the whole market's; fear rises when the market falls."""
     return -_BETA["I"] if contract.code == "INDVIX" else _BETA[contract.tier]
+
+
+def noise_key(contract: Contract) -> str:
+    """Return the key of whose noise moves a contract: the same thing in small moves alike."""
+    source = contract.leader or contract
+    of = _SAME.get(source.code, source.code) if source.tier == "M" else source.code
+    return f"{source.exchange}:{of}"
 
 
 def volatility(contract: Contract) -> float:
@@ -155,7 +168,7 @@ def make_walk(prices: Prices, contract: Contract) -> Walk:
 
 def _own(prices: Prices, contract: Contract) -> Walk:
     days, busy, sd = np.arange(DAYS), busy_days()[1], volatility(contract)
-    own = normal(bits(prices.key("close", contract.key), days))
+    own = normal(bits(prices.key("close", noise_key(contract)), days))
     beta = beta_of(contract)
     steps = np.clip(beta * prices.market + (1 - beta * beta) ** 0.5 * own, -_BOUND, _BOUND)
     drift = 0.0003 if contract.kind in ("stock", "index") else 0.0
@@ -171,7 +184,7 @@ def _own(prices: Prices, contract: Contract) -> Walk:
     for number in locked.tolist():
         base = int(ticks[number - 1])
         ticks[number] = max(base + int(lock[number]) * band(contract, base), 1)
-    noise = normal(bits(prices.key("gap", contract.key), days))
+    noise = normal(bits(prices.key("gap", noise_key(contract)), days))
     if prices.character.gaps:
         noise = _GAP_NOISE * np.clip(noise, -_BOUND, _BOUND) + _GAP_FORESEEN * steps
     else:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from breeze_lab.practice.constituents import basket
-from breeze_lab.practice.daily import beta_of, volatility
+from breeze_lab.practice.daily import beta_of, noise_key, volatility
 from breeze_lab.practice.noise import BUMP_SD, Floats, Ints, bits, bump, uniform
 
 if TYPE_CHECKING:
@@ -85,13 +85,13 @@ def _regime(prices: Prices, contract: Contract, numbers: Ints) -> tuple[Floats, 
     if _shares_market(contract):
         size = np.abs(prices.market[numbers])
     else:
-        size = 2 * uniform(bits(prices.key("regime", contract.key), numbers))
+        size = 2 * uniform(bits(prices.key("regime", noise_key(contract)), numbers))
     choppy = size < _CHOP_BELOW
     return np.where(choppy, _CHOP_SWING, np.where(size > _TREND_FROM, _TREND_SWING, _SWING)), choppy
 
 
 def _shared_swing(prices: Prices, contract: Contract, numbers: Ints) -> Floats:
-    key = "market" if _shares_market(contract) else contract.key
+    key = "market" if _shares_market(contract) else noise_key(contract)
     counter = numbers[:, None] * 128 + np.arange(KNOTS)
     noise = bits(prices.key("swing", key), counter)
     return _bridge(noise, _regime(prices, contract, numbers)[1])
@@ -101,16 +101,15 @@ def _sizes(prices: Prices, contract: Contract, numbers: Ints, opens: Ints) -> Fl
     """Return the size of each day's swing in the contract's ticks."""
     swing, _ = _regime(prices, contract, numbers)
     source = contract.leader or contract
-    noise = bits(prices.key("size-of-swing", source.key), numbers)
+    noise = bits(prices.key("size-of-swing", noise_key(contract)), numbers)
     size: Floats = opens * swing * ((0.7 + 0.6 * uniform(noise)) * volatility(source))
     return size
 
 
 def _own_swing(prices: Prices, contract: Contract, numbers: Ints) -> Floats:
     """Return the slow swing of one contract, shape (n, _OWN_KNOTS + 1)."""
-    source = contract.leader or contract
     counter = numbers[:, None] * 16 + np.arange(_OWN_KNOTS)
-    noise = bits(prices.key("own-swing", source.key), counter)
+    noise = bits(prices.key("own-swing", noise_key(contract)), counter)
     return _bridge(noise, np.zeros(len(numbers), np.bool_))
 
 
@@ -207,14 +206,13 @@ def minute_closes(
     numbers = np.array([number])
     ends = np.array([opened]), np.array([closed])
     knots, size = _knots(prices, contract, numbers, ends)
-    source = contract.leader or contract
-    key = "market" if _shares_market(contract) else source.key
+    key = "market" if _shares_market(contract) else noise_key(contract)
     counter = number * 2048 + np.arange(len(places))
     way = np.interp(places, _grid(), knots[0])
     way += _fine(bits(prices.key("fine", key), counter), places) * size[0]
     if contract.kind != "index" or basket(contract) is None:
         shared = _shared(contract)
-        alone = bits(prices.key("own-fine", source.key), counter)
+        alone = bits(prices.key("own-fine", noise_key(contract)), counter)
         own_size = size[0] / shared * (1 - shared * shared) ** 0.5
         way += _fine(alone, places) * own_size
         step = _BOUNCE_TICKS
