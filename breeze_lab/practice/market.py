@@ -23,6 +23,7 @@ from breeze_lab.practice.universe import RUPEE, Contract
 if TYPE_CHECKING:
     from datetime import date
 
+    from breeze_lab.practice.character import Character
     from breeze_lab.practice.contracts import Listing
     from breeze_lab.practice.market_clock import MarketClock
 
@@ -247,11 +248,19 @@ class Market:
         See `Prices`.
     market_clock
         Market time.
+    character
+        See `Prices`.
     """
 
-    def __init__(self, seed: int, open_since: date | None, market_clock: MarketClock) -> None:
+    def __init__(
+        self,
+        seed: int,
+        open_since: date | None,
+        market_clock: MarketClock,
+        character: Character | None = None,
+    ) -> None:
         """Start with nothing computed."""
-        self.prices = Prices(seed, open_since)
+        self.prices = Prices(seed, open_since, character)
         self.clock = market_clock
 
     @property

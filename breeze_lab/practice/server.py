@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -32,6 +32,7 @@ from breeze_lab import clock, processes
 from breeze_lab.errors import RecordingError
 from breeze_lab.practice import master
 from breeze_lab.practice.account import Account
+from breeze_lab.practice.character import Character
 from breeze_lab.practice.director import Director, only
 from breeze_lab.practice.market import Market
 from breeze_lab.practice.market_clock import FASTEST, SLOWEST, MarketClock
@@ -70,6 +71,8 @@ class Options:
         See `breeze_lab.practice.account.Account`.
     quote_interval
         Market seconds between two quotes of an instrument at least; 0 sends every trade.
+    character
+        What is odd about it.
     replay, start, only_recorded
         A recording to replay instead, its first moment (``"09:15"``) when that
         is another than its first row, and whether nothing else is listed.
@@ -85,6 +88,7 @@ class Options:
     keep_sessions: bool = False
     one_shot: bool = False
     quote_interval: float = 0.0
+    character: Character = field(default_factory=Character)
     replay: Path | None = None
     start: str = ""
     only_recorded: bool = False
@@ -206,6 +210,7 @@ class Practice:
             "seed": self.options.seed,
             "speed": self.options.speed,
             "open_since": since.isoformat() if since else None,
+            "character": str(self.options.character),
         }
 
     async def _control(self, request: web.Request) -> web.Response:
@@ -259,7 +264,7 @@ class Practice:
 def _market(options: Options) -> Market:
     if options.replay is None:
         market_clock = MarketClock(options.speed, options.at, paused=options.paused)
-        return Market(options.seed, options.open_since, market_clock)
+        return Market(options.seed, options.open_since, market_clock, options.character)
     return ReplayMarket.of_file(
         options.replay, options.seed, speed=options.speed, paused=options.paused,
         start=options.start, only=options.only_recorded,
@@ -305,6 +310,10 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--from", dest="start", default="", metavar="HH:MM",
                         help="begin the replay here (default: its first moment)")  # fmt: skip
     parser.add_argument("--only-recorded", action="store_true", help="list nothing but the replay")
+    odd = parser.add_mutually_exclusive_group()
+    odd.add_argument("--clean", action="store_true", help="without any oddity of real markets")
+    odd.add_argument("--without", default="", metavar="NAME,...",
+                     help=f"without some of them: {', '.join(Character.names())}")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     parser.add_argument("--runtime", type=Path, metavar="DIR", help="run once per folder")
     parser.add_argument("--idle-exit", type=float, default=0.0, metavar="SECONDS")
@@ -317,6 +326,12 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--from and --only-recorded belong to --replay")
     if chosen.replay and (chosen.at or chosen.open_since):
         parser.error("a replay begins at its first moment, or --from another; it keeps true hours")
+    try:
+        chosen.character = (
+            Character.clean() if chosen.clean else Character().without(chosen.without)
+        )
+    except ValueError as exc:
+        parser.error(str(exc))
     return chosen
 
 
@@ -340,7 +355,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         host=chosen.host, port=chosen.port, seed=chosen.seed, speed=chosen.speed,
         open_since=since, at=chosen.at, paused=chosen.paused,
         keep_sessions=chosen.keep_sessions, one_shot=chosen.one_shot,
-        quote_interval=chosen.quote_interval,
+        quote_interval=chosen.quote_interval, character=chosen.character,
         replay=chosen.replay, start=chosen.start, only_recorded=chosen.only_recorded,
     )  # fmt: skip
     with contextlib.ExitStack() as stack:
