@@ -19,16 +19,23 @@ __all__ = ["figure"]
 
 
 def figure(
-    benchmark: str, name: str, ours: Sequence[float], rival: Sequence[float], unit: str
+    benchmark: str,
+    name: str,
+    ours: Sequence[float],
+    rival: Sequence[float],
+    unit: str,
+    *,
+    bigger_is_better: bool = False,
 ) -> str:
     """Return the JSON line of one figure.
 
     Parameters
     ----------
     ours, rival
-        One value per round, smaller is better, paired by round.
+        One value per round, paired by round; smaller is better unless said otherwise.
     """
-    ratios = [r / o for o, r in zip(ours, rival, strict=True)]
+    pairs = list(zip(ours, rival, strict=True))
+    ratios = [o / r if bigger_is_better else r / o for o, r in pairs]
     return json.dumps(
         {
             "benchmark": benchmark,

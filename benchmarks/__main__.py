@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-BENCHMARKS = ("startup",)
+BENCHMARKS = ("practice", "startup")
 
 
 def main() -> None:

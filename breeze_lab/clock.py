@@ -1,8 +1,8 @@
 """Market time: Indian Standard Time, the exchange calendar and market hours.
 
 Owns what "now" is, how text and naive values become aware times, and when a
-segment trades on a date. Market hours are dated data (``calendar.json``), not
-constants, because exchanges change them. Nothing here reads the machine's
+segment trades on a date, in which phases. Market hours are dated data
+(``calendar.json``), not constants, because exchanges change them. Nothing here reads the machine's
 time zone or locale.
 """
 
@@ -13,19 +13,24 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from importlib import resources
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, cast
 from zoneinfo import ZoneInfo
 
 __all__ = [
     "IST",
     "Clock",
     "MarketHours",
+    "Phase",
+    "PhaseHours",
     "Segment",
     "SystemClock",
     "from_epoch",
+    "is_settlement_day",
     "is_trading_day",
     "market_hours",
     "now",
+    "phase",
+    "phases",
     "previous_trading_day",
     "to_ist",
 ]
@@ -35,6 +40,14 @@ IST: Final = ZoneInfo("Asia/Kolkata")
 #: A trading segment. ``cash`` is NSE and BSE equity and index; ``fno`` is NFO
 #: and BFO; ``commodity`` is MCX; ``currency`` is NDX.
 Segment = Literal["cash", "fno", "commodity", "currency"]
+
+#: What an exchange does at a moment. Orders are taken in ``pre-open`` and matched
+#: at one price in ``matching``; ``buffer`` leads over to ``open``, continuous trading.
+#: A ``closing-auction`` takes orders and ends with one trade; ``post-close`` trades
+#: at the closing price; ``break`` lies between two parts of a special session.
+Phase = Literal[
+    "closed", "pre-open", "matching", "buffer", "open", "break", "closing-auction", "post-close"
+]
 
 
 class Clock(Protocol):
@@ -83,7 +96,30 @@ class MarketHours:
         return self.open <= moment < self.close
 
 
+@dataclass(frozen=True, slots=True)
+class PhaseHours:
+    """One phase of one segment's day, aware IST, half-open [open, close)."""
+
+    phase: Phase
+    open: datetime
+    close: datetime
+
+    def __contains__(self, moment: datetime) -> bool:
+        """Say whether `moment` lies in the half-open range."""
+        return self.open <= moment < self.close
+
+
 _SATURDAY: Final = 5
+#: Holidays without even an evening session of commodities, but for Good Friday and Christmas.
+_NATIONAL: Final = (
+    "Republic Day",
+    "Good Friday",
+    "Independence Day",
+    "Gandhi Jayanti",
+    "Christmas",
+)
+#: When the evening session of commodities begins on other holidays, and the morning's ends.
+_EVENING: Final = "17:00"
 
 
 @functools.cache
@@ -116,19 +152,103 @@ def market_hours(segment: Segment, day: date) -> MarketHours | None:
         ``calendar.json``; outside them every weekday counts as a trading day.
     """
     calendar = _calendar()
-    special = calendar["special_sessions"].get(day.isoformat())
-    if special is not None:
-        note, start, end = special.split("|")
-    else:
-        if day.weekday() >= _SATURDAY or day.isoformat() in calendar["holidays"]:
+    iso = day.isoformat()
+    note, start, end, *only = calendar["special_sessions"].get(iso, "||").split("|")
+    if not note or (only and segment not in only[0].split(",")):
+        holiday = _holiday(segment, iso)
+        usual = _newest(f"hours_{segment}", iso)
+        closed = day.weekday() >= _SATURDAY or (holiday and not _has_evening(segment, holiday))
+        if closed or not usual:
             return None
         note = ""
-        # The newest rule that has begun by `day` holds.
-        rules = sorted(calendar[f"hours_{segment}"].items())
-        start, end = next(r for since, r in reversed(rules) if since <= day.isoformat()).split("-")
-    return MarketHours(
-        datetime.combine(day, _hhmm(start), IST), datetime.combine(day, _hhmm(end), IST), note
-    )
+        start, end = usual.split("-")
+        if holiday:
+            note, start = "Evening session", _EVENING
+        elif segment == "commodity" and iso in calendar["evening_closed"]:
+            note, end = "Morning session", _EVENING
+    return MarketHours(_at(day, start), _at(day, end), note)
+
+
+def _at(day: date, text: str) -> datetime:
+    return datetime.combine(day, _hhmm(text), IST)
+
+
+def _newest(rules: str, iso: str) -> str:
+    """Return the newest rule that has begun by a day; empty before the first, or without rules."""
+    dated = sorted(_calendar().get(rules, {}).items())
+    return next((rule for since, rule in reversed(dated) if since <= iso), "")
+
+
+def _holiday(segment: Segment, iso: str) -> str | None:
+    calendar = _calendar()
+    # Currencies need the banks.
+    banks = calendar["settlement_holidays"].get(iso) if segment == "currency" else None
+    return calendar["holidays"].get(iso) or banks
+
+
+def _has_evening(segment: Segment, holiday: str) -> bool:
+    return segment == "commodity" and holiday not in _NATIONAL
+
+
+@functools.lru_cache(maxsize=8192)
+def phases(segment: Segment, day: date) -> tuple[PhaseHours, ...]:
+    """Return the phases of `segment` on `day` in order; empty when it is closed.
+
+    Between and around them it is closed. Phases before the open belong to
+    special sessions too, as long before; those of the close do not. A day
+    outside the calendar's years has the phases of an ordinary weekday.
+    """
+    hours = market_hours(segment, day)
+    if hours is None:
+        return ()
+    calendar, iso = _calendar(), day.isoformat()
+    rules = _newest(f"phases_{segment}", iso)
+    found: list[PhaseHours] = []
+    usual = _at(day, "09:15")
+    whole_day = f"{hours.open:%H:%M}-{hours.close:%H:%M}" == _newest(f"hours_{segment}", iso)
+    for rule in filter(None, rules.split(",")):
+        one = _phase_of(day, rule)
+        if one.close <= usual:
+            shift = hours.open - usual
+            found.append(PhaseHours(one.phase, one.open + shift, one.close + shift))
+        elif whole_day:
+            found.append(one)
+    special = calendar["phases_special"].get(iso, "") if hours.note else ""
+    found += [_phase_of(day, rule) for rule in filter(None, special.split(","))]
+    inside = sorted((p for p in found if hours.open <= p.open < hours.close), key=_opening)
+    opened = hours.open
+    for one in inside:
+        if opened < one.open:
+            found.append(PhaseHours("open", opened, one.open))
+        opened = one.close
+    if opened < hours.close:
+        found.append(PhaseHours("open", opened, hours.close))
+    return tuple(sorted(found, key=_opening))
+
+
+def _opening(found: PhaseHours) -> datetime:
+    return found.open
+
+
+def _phase_of(day: date, rule: str) -> PhaseHours:
+    name, _, span = rule.partition(" ")
+    start, _, end = span.partition("-")
+    return PhaseHours(cast("Phase", name), _at(day, start), _at(day, end))
+
+
+def phase(segment: Segment, moment: datetime) -> Phase:
+    """Return the phase of `segment` at `moment`; a naive time is read as IST."""
+    moment = to_ist(moment)
+    return next((p.phase for p in phases(segment, moment.date()) if moment in p), "closed")
+
+
+def is_settlement_day(day: date) -> bool:
+    """Say whether shares and money of cash trades are settled on `day`.
+
+    Exchanges trade on some days on which banks are closed; nothing settles then.
+    """
+    known = _calendar()["settlement_holidays"]
+    return day.weekday() < _SATURDAY and is_trading_day(day) and day.isoformat() not in known
 
 
 def is_trading_day(day: date, segment: Segment = "cash") -> bool:

@@ -19,6 +19,7 @@ __all__ = [
     "NotLoggedIn",
     "ProcessError",
     "RateLimited",
+    "RecordingError",
     "RequestError",
     "SessionExpired",
     "SettingsError",
@@ -41,6 +42,10 @@ class BreezeLabError(Exception):
 
 class SettingsError(BreezeLabError):
     """A setting is missing or cannot be used."""
+
+
+class RecordingError(BreezeLabError):
+    """A recording of a market day cannot be replayed or written."""
 
 
 class ProcessError(BreezeLabError):

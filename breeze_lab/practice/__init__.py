@@ -10,6 +10,7 @@ Rooms, from the ground up: `noise` (hashes), `split` (a bar into shorter bars),
 `derivatives` (futures and options of it), `history` (rows of the REST
 answers), `master` (the security master), `frames` (stream layouts), `market`
 (what trades now), `rest`, `login` and `streams` (the wire), `server` (the
-process). It imports only values of `breeze_lab`; nothing of `breeze_lab`
-imports it.
+process). Beside them `recording` and `replay` put a recorded day in the place
+of an invented one, and `recorder` writes one. It imports only values of
+`breeze_lab`; nothing of `breeze_lab` imports it.
 """

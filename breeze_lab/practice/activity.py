@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from breeze_lab.practice.prices import Prices
     from breeze_lab.practice.universe import Contract
 
-__all__ = ["day_lots", "interest_before", "life_days", "open_interest"]
+__all__ = ["day_lots", "interest_before", "life_days", "open_interest", "second_interest"]
 
 #: Lots a near future trades in a day, and how many times that an option at the money trades.
 _LOTS: Final = {"I": 40_000, "A": 15_000, "B": 3_000, "C": 3_000, "M": 12_000, "X": 20_000}
@@ -141,6 +141,12 @@ def _day_interest(prices: Prices, contract: Contract, number: int) -> int:
 def interest_before(prices: Prices, contract: Contract, number: int) -> int:
     """Return the open interest in lots before day `number`: after the newest day with a trade."""
     earlier = prices.previous_open_day(contract, number)
+    recorded = prices.recorded_interest(contract, earlier) if earlier is not None else None
+    if recorded is not None:
+        return int(recorded[-1])
+    recorded = prices.recorded_interest(contract, number)
+    if recorded is not None:  # its first day: whatever was open before
+        return int(recorded[0])
     for _ in range(_LOOK_BACK):
         if earlier is None:
             break
@@ -153,6 +159,9 @@ def interest_before(prices: Prices, contract: Contract, number: int) -> int:
 @functools.lru_cache(maxsize=1024)
 def open_interest(prices: Prices, contract: Contract, number: int) -> Ints:
     """Return the open interest after each minute of a day, in lots."""
+    recorded = prices.recorded_interest(contract, number)
+    if recorded is not None:
+        return recorded[59::60]
     before = interest_before(prices, contract, number)
     bars = prices.minutes(contract, number)
     if bars is None:
@@ -172,3 +181,11 @@ def open_interest(prices: Prices, contract: Contract, number: int) -> Ints:
     waves = held * 0.03 * np.sin(phase + 9 * done) * done * (1 - done)
     path = before + np.rint((after - before) * done + within + waves).astype(np.int64)
     return np.maximum(path, 0)
+
+
+def second_interest(prices: Prices, contract: Contract, number: int, minutes: Ints) -> Ints:
+    """Return the open interest after each second of some minutes of a day, shape (minutes, 60)."""
+    recorded = prices.recorded_interest(contract, number)
+    if recorded is not None:
+        return recorded.reshape(-1, 60)[minutes]
+    return np.repeat(open_interest(prices, contract, number)[minutes], 60).reshape(-1, 60)

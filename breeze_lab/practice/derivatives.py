@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from breeze_lab.practice import activity, surface
-from breeze_lab.practice.activity import interest_before, life_days, open_interest
+from breeze_lab.practice.activity import interest_before, life_days, open_interest, second_interest
 from breeze_lab.practice.days import DAY_MINUTES, day_number
 from breeze_lab.practice.expiry import expiries
 from breeze_lab.practice.noise import Floats, Ints, bits
@@ -36,6 +36,7 @@ __all__ = [
     "life_days",
     "minutes",
     "open_interest",
+    "second_interest",
     "terms",
 ]
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from breeze_lab.practice.prices import Prices
     from breeze_lab.practice.universe import Contract
 
-__all__ = ["LIMIT", "Series", "merge", "series", "visible_minutes"]
+__all__ = ["LIMIT", "Series", "merge", "series", "visible_minutes", "visible_seconds"]
 
 #: The broker cuts an answer to its newest 1,000 candles.
 LIMIT: Final = 1000
@@ -120,26 +120,32 @@ def visible_minutes(prices: Prices, contract: Contract, number: int, now_ms: int
     forming = (now_ms // 1000 - int(start[0])) // 60
     if 0 <= forming < hours[1] and bars.volume[forming]:
         opened = int(start[forming])
-        part = _happened(prices, contract, (number, forming), now_ms, int(interest[forming]))
+        part = _happened(prices, contract, (number, forming), now_ms)
         found = _join([found, merge(part, np.full(len(part), opened))])
     return found
 
 
-def _happened(
-    prices: Prices, contract: Contract, place: tuple[int, int], now_ms: int, interest: int
-) -> Series:
+def _happened(prices: Prices, contract: Contract, place: tuple[int, int], now_ms: int) -> Series:
     """Return the seconds of the forming minute (day, slot) made of the trades until now."""
     number, minute = place
     opened = midnight(number) + 60 * ((prices.hours(contract, number) or (0, 0))[0] + minute)
     trades = prices.trades(contract, number, minute)
     count = int(np.searchsorted(trades.time_ms, now_ms - opened * 1000, side="right"))
     price = trades.price[:count]
+    second = trades.time_ms[:count] // 1000
     ticks = Series(
-        opened + trades.time_ms[:count] // 1000,
+        opened + second,
         Bars(price, price, price, price, trades.volume[:count]),
-        np.full(count, interest),
+        _interest(prices, contract, number, np.array([minute]))[0][second],
     )
     return merge(ticks, ticks.start)
+
+
+def _interest(prices: Prices, contract: Contract, number: int, minutes: Ints) -> Ints:
+    """Return the open interest after each second of some minutes, shape (minutes, 60)."""
+    if contract.expiry is None:
+        return np.zeros((len(minutes), 60), np.int64)
+    return derivatives.second_interest(prices, contract, number, minutes)
 
 
 def series(
@@ -193,23 +199,24 @@ def _newest_first(
             continue
         for stop in range(len(minutes), 0, -_CHUNK):
             chunk = minutes.take(slice(max(stop - _CHUNK, 0), stop))
-            seconds = _seconds(prices, contract, chunk, now_ms)
+            seconds = visible_seconds(prices, contract, chunk, now_ms)
             yield seconds.take((seconds.start >= lowest) & (seconds.start < highest))
 
 
-def _seconds(prices: Prices, contract: Contract, minutes: Series, now_ms: int) -> Series:
+def visible_seconds(prices: Prices, contract: Contract, minutes: Series, now_ms: int) -> Series:
+    """Return the traded seconds of some of a day's `visible_minutes`; the last may be forming."""
     number = number_at(int(minutes.start[0]))
     first = midnight(number) + 60 * (prices.hours(contract, number) or (0, 0))[0]
     slots = (minutes.start - first) // 60
     split = prices.seconds(contract, number, slots)
     start = minutes.start[:, None] + np.arange(60)
     known = (split.volume > 0) & (start * 1000 + 1000 <= now_ms)
-    interest = np.repeat(minutes.interest, 60).reshape(start.shape)
+    interest = _interest(prices, contract, number, slots)
     found = Series(start[known], split.take(known), interest[known])
     opened = int(minutes.start[-1])
     if opened <= now_ms // 1000 < opened + 60:
         place = (number, int(slots[-1]))
-        part = _happened(prices, contract, place, now_ms, int(minutes.interest[-1]))
+        part = _happened(prices, contract, place, now_ms)
         found = _join([found, part.take(part.start >= now_ms // 1000)])
     return found
 

@@ -7,14 +7,12 @@ by whoever serves its rooms, once, however many listen.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from breeze_lab import clock
 from breeze_lab.practice import contracts, derivatives
 from breeze_lab.practice.book import Book, Maker, cash_book
 from breeze_lab.practice.days import day_of, midnight, number_at
@@ -23,42 +21,16 @@ from breeze_lab.practice.prices import Prices
 from breeze_lab.practice.universe import RUPEE, Contract
 
 if TYPE_CHECKING:
-    from datetime import date, datetime
+    from datetime import date
 
+    from breeze_lab.practice.character import Character
     from breeze_lab.practice.contracts import Listing
+    from breeze_lab.practice.market_clock import MarketClock
 
-__all__ = ["Book", "Live", "Market", "MarketClock", "Quote", "rupees"]
+__all__ = ["Book", "Live", "Market", "Quote", "rupees"]
 
 #: How far back the last trade of a quiet contract is looked for, in market days.
 _LOOK_BACK: Final = 5
-
-
-class MarketClock:
-    """Market time: the machine's, sped up from the moment of construction.
-
-    Parameters
-    ----------
-    speed
-        Market seconds per second.
-    """
-
-    def __init__(self, speed: float = 1.0) -> None:
-        """Start at the real time."""
-        self.speed = speed
-        self._began = time.time()
-
-    def now_ms(self) -> int:
-        """Return the market time in Unix milliseconds."""
-        real = time.time()
-        return int((self._began + (real - self._began) * self.speed) * 1000)
-
-    def now(self) -> datetime:
-        """Return the market time, aware, Asia/Kolkata."""
-        return clock.from_epoch(self.now_ms() / 1000)
-
-    def wait_s(self, until_ms: int) -> float:
-        """Return the real seconds until market time `until_ms`; not negative."""
-        return max((until_ms - self.now_ms()) / 1000 / self.speed, 0.0)
 
 
 @dataclass(slots=True)
@@ -268,11 +240,19 @@ class Market:
         See `Prices`.
     market_clock
         Market time.
+    character
+        See `Prices`.
     """
 
-    def __init__(self, seed: int, open_since: date | None, market_clock: MarketClock) -> None:
+    def __init__(
+        self,
+        seed: int,
+        open_since: date | None,
+        market_clock: MarketClock,
+        character: Character | None = None,
+    ) -> None:
         """Start with nothing computed."""
-        self.prices = Prices(seed, open_since)
+        self.prices = Prices(seed, open_since, character)
         self.clock = market_clock
 
     @property
@@ -298,7 +278,9 @@ class Market:
         return Live(self.prices, contract, self.clock.now_ms())
 
 
-def rupees(ticks: float, contract: Contract) -> float | int:
+def rupees(ticks: int, contract: Contract) -> float | int:
     """Return a price in rupees as the wire writes it: whole when it is whole."""
-    value = round(ticks * contract.tick / RUPEE, 4)
-    return int(value) if value == int(value) else value
+    units = ticks * contract.tick
+    whole, rest = divmod(units, RUPEE)
+    # A division of whole numbers is the nearest float there is, so it is written in four decimals.
+    return units / RUPEE if rest else whole

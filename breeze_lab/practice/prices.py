@@ -1,58 +1,48 @@
 """What everything costs and when: day bars, minutes, seconds and trades.
 
-Pure functions of (seed, open_since, contract, time), nothing is stored. A
-calendar-day walk gives every date a day bar; `split` turns a day into minutes,
-a minute into seconds, a second into trades. Futures and options follow their
-underlying minute by minute (`breeze_lab.practice.derivatives`); a stock on BSE
-follows its NSE listing day by day. Prices are whole ticks here.
+Pure functions of (seed, open_since, character, contract, time), nothing is
+stored. A calendar-day walk (`daily`) and the way of a day (`paths`) give every
+date a day bar; `split` turns a day into minutes, a minute into seconds, a
+second into trades, as busy as `tempo` says. Futures and options follow their underlying
+minute by minute (`derivatives`), a stock on BSE its NSE listing day by day, an
+index is made of its `constituents`. Prices are whole ticks here, and sound:
+what is wrong in history answers is put there by `oddities`.
 """
 
 from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from datetime import date
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from breeze_lab import clock
-from breeze_lab.practice import derivatives
+from breeze_lab.practice import derivatives, tempo
+from breeze_lab.practice.actions import base_factor
+from breeze_lab.practice.character import Character
+from breeze_lab.practice.daily import band, halt_numbers, make_walk, market_moves
 from breeze_lab.practice.days import DAY_MINUTES, DAYS, day_number, day_of
-from breeze_lab.practice.noise import Floats, Ints, bits, key_of, normal, uniform
-from breeze_lab.practice.split import Bars, share, split
-from breeze_lab.practice.surface import vix_closes
+from breeze_lab.practice.noise import Floats, Ints, bits, key_of, uniform
+from breeze_lab.practice.paths import extremes, minute_closes
+from breeze_lab.practice.split import BOTH_EXTREMES, Bars, share, split
 from breeze_lab.practice.universe import RUPEE, Contract
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from numpy.typing import NDArray
 
 __all__ = ["Prices", "Trades"]
 
-#: The date on which every price is its reference price.
-_ANCHOR_DAY: Final = date(2026, 7, 30)
-
-#: Daily volatility by tier, before the circuit limit tempers it.
-_VOLATILITY: Final = {"A": 0.013, "B": 0.014, "C": 0.014, "I": 0.008, "M": 0.011, "X": 0.0025}
-#: How much of a day's move is the whole market's.
-_BETA: Final = {"A": 0.6, "B": 0.5, "C": 0.3, "I": 0.9, "M": 0.0, "X": 0.0}
 #: Rupees traded in a day.
 _TURNOVER: Final = {"A": 1.2e10, "B": 2.5e9, "C": 1.5e8, "M": 1e9, "X": 1e9}
+#: What is left of that for a stock that trades rarely.
+_SPARSE_PART: Final = 0.01
 #: Units an index "trades" in a second, and how many make a further trade of a busy second. Only
 #: what everybody watches has many: a thousand rooms cost a thousand times a room.
 _INDEX_UNITS: Final = 96
 _UNITS_PER_TRADE: Final = {"A": 2, "B": 24, "C": 24, "I": 12, "M": 12, "X": 12}
-#: A day without true market hours moves little, so that it fits in the gap it otherwise is.
-_QUIET: Final = 0.2
-#: No innovation goes further than this many deviations, so circuit limits hold by construction.
-_BOUND: Final = 3.4
-
-
-@functools.cache
-def _true_days() -> tuple[Ints, Floats]:
-    """Return trading-day flags and the weight of each calendar day's innovation."""
-    flags = np.array([clock.is_trading_day(day_of(n)) for n in range(DAYS)])
-    return flags.astype(np.int64), np.where(flags, 1.0, _QUIET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +74,18 @@ class Prices:
     open_since
         From this date on every calendar day is one market day of 24 hours;
         None keeps true hours for ever.
+    character
+        Which traits of a real market it has; all of them unless said.
     """
 
-    def __init__(self, seed: int, open_since: date | None) -> None:
+    def __init__(
+        self, seed: int, open_since: date | None, character: Character | None = None
+    ) -> None:
         """Prepare caches; nothing is computed yet."""
         self.seed = seed
         self.open_since = open_since
-        self._walk = functools.lru_cache(maxsize=2048)(self._make_walk)
+        self.character = Character() if character is None else character
+        self.walk = functools.lru_cache(maxsize=2048)(functools.partial(make_walk, self))
         self.minutes = functools.lru_cache(maxsize=1024)(self._make_minutes)
         self.minute_seconds = functools.lru_cache(maxsize=4096)(self._make_minute_seconds)
         self.circuit = functools.lru_cache(maxsize=16384)(self._make_circuit)
@@ -129,54 +124,30 @@ class Prices:
 
     # -- days ---------------------------------------------------------------
 
-    def _volatility(self, contract: Contract) -> float:
-        return min(_VOLATILITY[contract.tier], contract.band / 8)
+    @functools.cached_property
+    def halts(self) -> tuple[int, ...]:
+        """The day numbers on which the whole market halts for a while."""
+        return halt_numbers(self)
 
-    def _make_walk(self, contract: Contract) -> Floats:
-        """Return the unrounded close of every calendar day, in rupees."""
-        if contract.code == "INDVIX":
-            return vix_closes(self)
-        days = np.arange(DAYS)
-        own = normal(bits(self.key("close", contract.key), days))
-        market = normal(bits(self.key("market"), days))
-        beta = _BETA[contract.tier]
-        steps = np.clip(beta * market + (1 - beta * beta) ** 0.5 * own, -_BOUND, _BOUND)
-        drift = 0.0003 if contract.kind in ("stock", "index") else 0.0
-        path = np.cumsum((steps * self._volatility(contract) + drift) * _true_days()[1])
-        path -= path[day_number(_ANCHOR_DAY)]
-        closes: Floats = contract.base * np.exp(path)
-        return closes
+    @functools.cached_property
+    def market(self) -> Floats:
+        """The whole market's part of every calendar day's move, in deviations."""
+        return market_moves(self)
+
+    def is_sparse(self, contract: Contract) -> bool:
+        """Whether a small stock trades in few minutes of the day only."""
+        return tempo.is_sparse(self, contract)
 
     def day_closes(self, contract: Contract, numbers: Ints) -> Ints:
         """Return the close of calendar days in ticks, whether the market opened or not."""
-        source = contract.leader if contract.kind == "stock" and contract.leader else contract
-        ticks = np.maximum(np.rint(self._walk(source)[numbers] * (RUPEE / source.tick)), 20)
-        closes = ticks.astype(np.int64)
-        return closes if source is contract else _retick(closes, source.tick, contract.tick)
+        return self.walk(contract).close[numbers].astype(np.int64)
 
     def days(self, contract: Contract, numbers: Ints) -> Bars:
         """Return the day bars of a stock, an index or a spot on calendar days."""
-        if contract.kind == "stock" and contract.leader is not None:
-            lead = self.days(contract.leader, numbers)
-            change = (contract.leader.tick, contract.tick)
-            columns = (lead.open, lead.high, lead.low, lead.close)
-            o, h, lo, c = (_retick(x, *change) for x in columns)
-        else:
-            o, h, lo, c = self._spot_days(contract, numbers)
-        return Bars(o, h, lo, c, self._day_volume(contract, numbers, c))
-
-    def _spot_days(self, contract: Contract, numbers: Ints) -> tuple[Ints, Ints, Ints, Ints]:
-        before, close = self.day_closes(contract, numbers - 1), self.day_closes(contract, numbers)
-        busy = _true_days()[1][numbers]
-        volatility = self._volatility(contract)
-        gap = np.clip(normal(bits(self.key("gap", contract.key), numbers)), -_BOUND, _BOUND)
-        o = before + np.rint(before * (gap * busy * volatility * 0.25)).astype(np.int64)
-        word = bits(self.key("range", contract.key), numbers)
-        reach = o * volatility
-        above = np.rint(reach * (0.15 + 0.85 * uniform(word))).astype(np.int64)
-        below = np.rint(reach * (0.15 + 0.85 * uniform(word << np.uint64(32)))).astype(np.int64)
-        low = np.maximum(np.minimum(o, close) - below, 1)
-        return o, np.maximum(o, close) + above, low, close
+        walk = self.walk(contract)
+        o, c = (x[numbers].astype(np.int64) for x in (walk.open, walk.close))
+        high, low = extremes(self, contract, numbers, (o, c))
+        return Bars(o, high, low, c, self._day_volume(contract, numbers, c))
 
     def _day_volume(self, contract: Contract, numbers: Ints, close: Ints) -> Ints:
         if contract.kind == "index":
@@ -187,6 +158,8 @@ class Prices:
         size = 0.35 + 1.3 * uniform(bits(self.key("size", contract.key), np.zeros(1, np.int64)))
         turnover = _TURNOVER[contract.tier] * (0.12 if contract.exchange == "BSE" else 1.0)
         rupees = close * (contract.tick / RUPEE)
+        if self.is_sparse(contract):
+            turnover *= _SPARSE_PART
         shares = turnover / rupees * size * (0.5 + uniform(word) + uniform(word << np.uint64(32)))
         return np.maximum(shares.astype(np.int64), 60)
 
@@ -199,24 +172,36 @@ class Prices:
         """Return the lower and upper circuit limit of a day in ticks."""
         if contract.expiry is not None:
             return derivatives.circuit(self, contract, number)
-        previous = self.previous_open_day(contract, number) or number - 1
+        base = self._base(contract, self.previous_open_day(contract, number) or number - 1, number)
+        move = band(contract, base)
+        return max(base - move, 1), base + move
+
+    def _base(self, contract: Contract, previous: int, number: int) -> int:
+        """Return what day `number` is compared with: a close, changed by the day's action."""
         close = int(self.day_closes(contract, np.array([previous]))[0])
-        # The unrounded band would be broken by half a tick of a cheap stock.
-        move = max(int(close * contract.band), 2)
-        return max(close - move, 1), close + move
+        return self._adjusted(contract, close, number)
+
+    def _adjusted(self, contract: Contract, close: int, number: int) -> int:
+        if not self.character.actions:
+            return close
+        return max(round(close * base_factor(contract, number)), 1)
 
     def previous_close(self, contract: Contract, number: int) -> int | None:
-        """Return the last visible close before day `number`, in ticks."""
+        """Return the last visible close before day `number`, in ticks; the base on an ex-date."""
         previous = self.previous_open_day(contract, number)
         if previous is None:
             return None
         if contract.expiry is None:
-            return int(self.day_closes(contract, np.array([previous]))[0])
+            return self._base(contract, previous, number)
         bars = self.minutes(contract, previous)
         traded = np.flatnonzero(bars.volume) if bars is not None else np.empty(0, np.int64)
         if bars is None or not len(traded):
             return None
-        return int(bars.close[traded[-1]])
+        return self._adjusted(contract, int(bars.close[traded[-1]]), number)
+
+    def recorded_interest(self, contract: Contract, number: int) -> Ints | None:  # noqa: ARG002
+        """Return a replayed day's open interest after each second of its hours, in units."""
+        return None
 
     # -- minutes, seconds, trades -------------------------------------------
 
@@ -231,18 +216,42 @@ class Prices:
         counter = (number * 2048 + first + np.arange(count))[None, :]
         own = bits(self.key("minute", contract.key), counter)
         volume = share(day.volume, self.minute_weights(contract, number, own))
-        bars = split(day, volume, self._path_noise("minute-path", contract, counter), 1, own)
-        return bars.take(0)
+        o, high, low, c = (int(x[0]) for x in (day.open, day.high, day.low, day.close))
+        head, places = tempo.moving(self, contract, number)
+        closes = minute_closes(self, contract, number, (o, high, low, c), places)[None, :]
+        if head == count:
+            return split(day, volume, own, 1, own, closes=closes).take(0)
+        if places[head - 1] >= 1.0:
+            closes[0, head - 1] = c
+        return self._still_at_the_end(day, volume, own, closes, head)
+
+    @staticmethod
+    def _still_at_the_end(
+        day: Bars, volume: Ints, own: NDArray[np.uint64], closes: Ints, head: int
+    ) -> Bars:
+        """Return the minutes of a day that moves in its first `head` ones, then has one price."""
+        missing = BOTH_EXTREMES - int(volume[0, :head].sum())
+        if missing > 0:
+            volume[0, head - 1] += missing
+            volume[0, head + int(volume[0, head:].argmax())] -= missing
+        begin, end = (x[:, :head] for x in (closes, volume))
+        o, c = day.open, day.close
+        last = begin[:, -1]
+        # What only the close reaches is not reached before it.
+        top = np.where(day.high > c, day.high, np.maximum(np.maximum(o, last), begin.max(axis=1)))
+        low = np.where(day.low < c, day.low, np.minimum(np.minimum(o, last), begin.min(axis=1)))
+        whole = Bars(o, top, low, last, end.sum(axis=1))
+        bars = split(whole, end, own[:, :head], 1, own[:, :head], closes=begin).take(0)
+        rest = volume[0, head:]
+        still = np.full(len(rest), c[0])
+        o, high, lo, c = (
+            np.concatenate([x, still]) for x in (bars.open, bars.high, bars.low, bars.close)
+        )
+        return Bars(o, high, lo, c, np.concatenate([bars.volume, rest]))
 
     def minute_weights(self, contract: Contract, number: int, word: NDArray[np.uint64]) -> Ints:
-        """Return how the volume of a day lies over its minutes: busy at open and close."""
-        if contract.kind == "index":
-            return np.ones(word.shape, np.int64)
-        _, count = self.hours(contract, number) or (0, word.shape[-1])
-        x = (np.arange(count) + 0.5) / count * 2 - 1
-        profile = 1.0 if count == DAY_MINUTES else 0.55 + 1.5 * x * x
-        noise = uniform(word << np.uint64(32))
-        return (1000 * profile * (0.35 + noise + noise * noise)).astype(np.int64) + 1
+        """Return how the volume of a day lies over its minutes; see `tempo`."""
+        return tempo.minute_weights(self, contract, number, word)
 
     def _path_noise(self, level: str, contract: Contract, counter: Ints) -> NDArray[np.uint64]:
         source = contract
@@ -273,9 +282,17 @@ class Prices:
             # What everybody watches trades in every second; the others have quiet ones.
             least = 700 if contract.tier == "A" else 1
             weights = (2000 * uniform(own << np.uint64(32)) ** 2).astype(np.int64) + least
+        if self._is_auction(contract, number, int(minutes[-1])) if len(minutes) else False:
+            # All of an auction is one trade near its end.
+            weights[-1] = np.arange(60) == 40 + (own[-1, 0] & np.uint64(15)).astype(np.int64)
         sign = -1 if contract.right == "PE" else 1
         path = self._path_noise("second-path", contract, counter)
         return split(parent, share(parent.volume, weights), path, sign, own)
+
+    def _is_auction(self, contract: Contract, number: int, minute: int) -> bool:
+        """Whether the minute holds nothing but the trade of a closing auction."""
+        auction = tempo.auction_slots(self, contract, number) if contract.kind == "stock" else 0
+        return bool(auction) and minute == (self.hours(contract, number) or (0, 0))[1] - 1
 
     def _make_minute_seconds(self, contract: Contract, number: int, minute: int) -> Bars:
         return self.seconds(contract, number, np.array([minute])).take(0)
@@ -291,6 +308,7 @@ class Prices:
             self.key("trade", contract.key), (number * DAY_MINUTES + minute) * 64 + np.arange(60)
         )
         per_trade = _UNITS_PER_TRADE[contract.tier]
+        auction = self._is_auction(contract, number, minute)
         times: list[int] = []
         prices: list[int] = []
         volumes: list[int] = []
@@ -299,7 +317,8 @@ class Prices:
         for second, (o, h, lo, c, volume, noise) in enumerate(rows):
             if not volume:
                 continue
-            way = _fill(_order(o, h, lo, c, noise), volume, per_trade, noise)
+            way = _order(o, h, lo, c, noise)
+            way = way if auction else _fill(way, volume, per_trade, noise)
             count = len(way)
             left = volume
             for place, price in enumerate(way):
@@ -347,8 +366,3 @@ def _mix(word: int, number: int) -> int:
     """Return 64 further bits for the `number`-th trade of a second."""
     mixed = (word ^ (number + 1) * 0x9E3779B97F4A7C15) * 0xBF58476D1CE4E5B9 % 2**64
     return mixed ^ (mixed >> 29)
-
-
-def _retick(ticks: Ints, old: int, new: int) -> Ints:
-    """Return prices in another tick size, rounded half up; the order of prices stays."""
-    return np.maximum((ticks * old * 2 + new) // (2 * new), 1)

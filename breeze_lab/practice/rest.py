@@ -136,10 +136,9 @@ class Rest:
                 {"Success": None, "Status": 405, "Error": "Method Not Allowed"}, status=405
             )
         fields = _json(body) or {}
-        if fields.get("AppKey") != self.account.app_key:
-            return _envelope(None, 5, "Public Key does not exist.")
-        if str(fields.get("SessionToken")) != self.account.api_session:
-            return _envelope(None, 500, "Resource not available.")
+        refused = self.account.exchange(fields.get("AppKey"), fields.get("SessionToken"))
+        if refused is not None:
+            return _envelope(None, *refused)
         return _envelope(self.account.details(self.market.clock.now()))
 
     def _history_v1(self, fields: dict[str, Any]) -> web.Response:
@@ -207,7 +206,7 @@ async def no_such_path(request: web.Request) -> web.Response:
 def _json(body: bytes) -> dict[str, Any] | None:
     try:
         value = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

@@ -16,8 +16,8 @@ import numpy as np
 from breeze_lab.bars import Interval
 from breeze_lab.practice.days import midnight, number_at
 from breeze_lab.practice.frames import MONTHS, clock_text, dated
-from breeze_lab.practice.history import series
 from breeze_lab.practice.market import rupees
+from breeze_lab.practice.oddities import answer
 from breeze_lab.practice.universe import RUPEE, universe
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def contract_of(market: Market, request: Mapping[str, Any]) -> Contract | None:
         return market.listing.find(exchange, code, expiry)
     try:
         strike = float(request.get("strike_price") or 0)
-    except ValueError as exc:
+    except (TypeError, ValueError) as exc:
         raise BadRequest("Invalid strike price") from exc
     if not math.isfinite(strike):
         raise BadRequest("Invalid strike price")
@@ -105,7 +105,7 @@ def _bars(
     market: Market, contract: Contract, interval: Interval, request: Mapping[str, Any]
 ) -> Series:
     start, end = moment(str(request.get("from_date"))), moment(str(request.get("to_date")))
-    return series(market.prices, contract, interval, (start, end), market.clock.now_ms())
+    return answer(market.prices, contract, interval, (start, end), market.clock.now_ms())
 
 
 def _columns(contract: Contract, found: Series) -> tuple[list[float], ...]:

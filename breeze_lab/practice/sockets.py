@@ -155,7 +155,7 @@ class SocketServer:
     def _connect(self, connection: Connection, text: str) -> bool:
         try:
             auth = json.loads(text) if text.startswith("{") else None
-        except ValueError:
+        except (ValueError, RecursionError):
             auth = None
         if not self.account.may_stream(auth):
             connection.send('44{"message":"Authentication error"}')
@@ -168,7 +168,7 @@ class SocketServer:
         start = text.find("[")  # an acknowledgement number may stand before it
         try:
             event, *arguments = json.loads(text[start:])
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return True
         if event == "disconnect":
             connection.drop()

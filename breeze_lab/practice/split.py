@@ -72,7 +72,13 @@ def share(volume: Ints, weights: Ints) -> Ints:
 
 
 def split(
-    parent: Bars, volume: Ints, path: NDArray[np.uint64], sign: int, own: NDArray[np.uint64]
+    parent: Bars,
+    volume: Ints,
+    path: NDArray[np.uint64],
+    sign: int,
+    own: NDArray[np.uint64],
+    *,
+    closes: Ints | None = None,
 ) -> Bars:
     """Return the slots of each parent.
 
@@ -89,6 +95,9 @@ def split(
         1, or -1 when the price goes against the shared way (a put).
     own
         Shape (b, n): noise of this instrument alone.
+    closes
+        Shape (b, n): where each slot is to close, within the parent's range,
+        when the way is known already; the given extremes and ends win over it.
 
     Returns
     -------
@@ -101,7 +110,7 @@ def split(
     active = volume > 0
     first = active.argmax(axis=1)[:, None]
     last = n - 1 - active[:, ::-1].argmax(axis=1)[:, None]
-    close = _way(parent, path, sign)
+    close = _way(parent, path, sign) if closes is None else closes
     close = np.where((slot == first) & (volume == 1), o, close)
     close = np.where(slot == last, c, close)
 

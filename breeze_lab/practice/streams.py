@@ -8,15 +8,16 @@ interval has ended. Both run on the server's event loop and give way often.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
-import json
 import re
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import numpy as np
 
 from breeze_lab.bars import Interval
@@ -32,20 +33,26 @@ if TYPE_CHECKING:
 
 __all__ = ["CandleHub", "FeedsHub", "QuoteHub"]
 
+#: Ten times as fast as the standard library's, and a frame is written for every trade.
+_json: Final = msgspec.json.Encoder().encode
 _ROOM: Final = re.compile(r"(\d{1,2})\.([12])!(.{1,40})")
 #: Work this long at most before others get the event loop.
 _TURN_S: Final = 0.01
 _IDLE_S: Final = 0.5
+#: A room whose next trade is overdue by this many real seconds stands anew where the market is.
+_LATE_S: Final = 30.0
 #: Trades that happen within this time are sent together: waking up costs more than a frame.
 _BATCH_S: Final = 0.004
 #: A minute is computed ahead of time, each contract at its own moment of the minute before.
 _AHEAD_MS: Final = 36_000
 #: After an interval's end its candle is pushed this much later (market milliseconds).
 _CANDLE_DELAY_MS: Final = 200
+#: Candles of seconds that ended longer ago are skipped: an hour at full speed is one second.
+_CANDLES_BEHIND_S: Final = 7200
 
 
 def _packet(event: str, payload: object) -> str:
-    return f'42["{event}",{json.dumps(payload, separators=(",", ":"))}]'
+    return f'42["{event}",{_json(payload).decode()}]'
 
 
 class _Turn:
@@ -65,6 +72,7 @@ class _Room:
     """A contract somebody listens to."""
 
     live: Live
+    sent_ms: int = 0
     quotes: set[Connection] = field(default_factory=set)
     depths: set[Connection] = field(default_factory=set)
 
@@ -95,17 +103,27 @@ class QuoteHub:
     ----------
     market
         What trades.
+    interval_ms
+        Market milliseconds between two frames of a room at least. The broker sends
+        snapshots, about one a second; 0 sends every trade.
     """
 
-    def __init__(self, market: Market) -> None:
+    def __init__(self, market: Market, interval_ms: int = 0) -> None:
         """Start without listeners."""
         self.market = market
+        self.interval_ms = interval_ms
         self.frames = 0
         self._rooms: dict[Contract, _Room] = {}
         self._joins: deque[tuple[Connection, str, Contract, str]] = deque()
-        self._due: list[tuple[int, int, _Room]] = []
+        #: When each room is due, and whether with trades or to be computed ahead.
+        self._due: list[tuple[int, int, bool, _Room]] = []
         self._order = itertools.count()
         self._changed = asyncio.Event()
+        self._jumps = market.clock.jumps
+
+    def wake(self) -> None:
+        """Look at the clock again: somebody has changed it."""
+        self._changed.set()
 
     def counts(self) -> Counter[str]:
         """Return how many connections listen to each room."""
@@ -157,17 +175,32 @@ class QuoteHub:
         turn = _Turn()
         while True:
             self._changed.clear()
+            if self._jumps != self.market.clock.jumps:
+                self._jumps = self.market.clock.jumps
+                await self._stand_anew(turn)
             await self._take_joins(turn)
             await self._let_trades_happen(turn)
             wait = self.market.clock.wait_s(self._due[0][0]) if self._due else _IDLE_S
             if not self._joins:
-                try:
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(min(max(wait, _BATCH_S), _IDLE_S)):
                         await self._changed.wait()
-                except TimeoutError:
-                    pass
             else:
                 await asyncio.sleep(0)
+
+    async def _stand_anew(self, turn: _Turn) -> None:
+        """Let every room stand where the market stands since the clock jumped; all are told."""
+        self._due.clear()
+        for contract, room in list(self._rooms.items()):
+            if self._rooms.get(contract) is room:
+                self._start(room)
+                self._publish(room)
+                await turn()
+
+    def _start(self, room: _Room) -> None:
+        room.live = self.market.live(room.live.contract)
+        self._schedule(room)
+        self._look_ahead(room, self.market.clock.now_ms() - _AHEAD_MS // 2)
 
     async def _take_joins(self, turn: _Turn) -> None:
         while self._joins:
@@ -187,34 +220,46 @@ class QuoteHub:
             await self._let_trades_happen(turn)
 
     def _schedule(self, room: _Room) -> None:
-        """Note when this room's next trade happens."""
+        """Note when this room's next frame goes out: with its next trade, or some time later."""
         due = room.live.next_ms
         if due is None:
             due = room.live.prepare()
         if due is not None:
-            heapq.heappush(self._due, (due, next(self._order), room))
+            due = max(due, room.sent_ms + self.interval_ms)
+            heapq.heappush(self._due, (due, next(self._order), True, room))
 
     def _look_ahead(self, room: _Room, after_ms: int) -> None:
         """Have the room's next minute computed some time after `after_ms`, not all at once."""
         spread = key_of(room.live.contract.token) % _AHEAD_MS
-        heapq.heappush(self._due, (after_ms + spread, next(self._order), room))
+        heapq.heappush(self._due, (after_ms + spread, next(self._order), False, room))
 
     async def _let_trades_happen(self, turn: _Turn) -> None:
         while self._due and self._due[0][0] <= self.market.clock.now_ms():
-            due, _, room = heapq.heappop(self._due)
+            due, _, trades, room = heapq.heappop(self._due)
             live = room.live
             if self._rooms.get(live.contract) is not room:
                 continue
-            if live.next_ms == due:
+            if self._late(due):
+                self._start(room)
+                self._publish(room)
+            elif trades:
                 minute = live.minute
                 live.step()
+                while self.interval_ms and (live.prepare() or due + 1) <= due:
+                    live.step()
                 self._publish(room)
+                room.sent_ms = due
                 self._schedule(room)
                 if live.minute != minute:
                     self._look_ahead(room, due + _AHEAD_MS // 4)
             else:
                 live.prepare()
             await turn()
+
+    def _late(self, due_ms: int) -> bool:
+        """Say whether the market runs faster than its trades can be told."""
+        market_clock = self.market.clock
+        return market_clock.now_ms() - due_ms > _LATE_S * 1000 * max(market_clock.speed, 1.0)
 
     def _publish(self, room: _Room) -> None:
         if room.quotes:
@@ -242,6 +287,11 @@ class CandleHub:
         self.market = market
         self.frames = 0
         self._rooms: dict[Contract, set[Connection]] = {}
+        self._changed = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look at the clock again: somebody has changed it."""
+        self._changed.set()
 
     def counts(self) -> Counter[str]:
         """Return how many connections listen to each room."""
@@ -283,18 +333,22 @@ class CandleHub:
         """Push the candles of every second that ends, until cancelled."""
         turn = _Turn()
         market_clock = self.market.clock
-        done = market_clock.now_ms() // 1000 - 1
+        done, jumps = market_clock.now_ms() // 1000 - 1, market_clock.jumps
         while True:
+            if jumps != market_clock.jumps:
+                done, jumps = market_clock.now_ms() // 1000 - 1, market_clock.jumps
             ended = (market_clock.now_ms() - _CANDLE_DELAY_MS) // 1000 - 1
-            done = max(done, ended - 600)
+            done = max(done, ended - _CANDLES_BEHIND_S)
             while done < ended:
                 done += 1
                 for contract, listeners in list(self._rooms.items()):
                     self._push(contract, listeners, done)
                     await turn()
-            await asyncio.sleep(
-                max(market_clock.wait_s((done + 2) * 1000 + _CANDLE_DELAY_MS), 0.002)
-            )
+            wait = market_clock.wait_s((done + 2) * 1000 + _CANDLE_DELAY_MS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(max(wait, 0.002), _IDLE_S)):
+                    await self._changed.wait()
+            self._changed.clear()
 
     def _push(self, contract: Contract, listeners: set[Connection], second: int) -> None:
         for interval, event in frames.CANDLE_EVENTS.items():
@@ -326,5 +380,6 @@ class CandleHub:
             return None
         interest = np.zeros(1, np.int64)
         if contract.expiry is not None:
-            interest = derivatives.open_interest(prices, contract, number)[minute : minute + 1]
+            minutes = derivatives.second_interest(prices, contract, number, np.array([minute]))
+            interest = minutes[0, place : place + 1]
         return Series(np.array([second]), split.take(slice(place, place + 1)), interest)
