@@ -8,26 +8,24 @@ by their fields, as at the broker.
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from breeze_lab import clock
 from breeze_lab.practice.days import day_number
+from breeze_lab.practice.expiry import expiries, option_ends, was_expiry, weeklies
 from breeze_lab.practice.noise import key_of
 from breeze_lab.practice.universe import RUPEE, Contract, universe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
+    from datetime import date
 
     from breeze_lab.practice.prices import Prices
 
-__all__ = ["Listing", "expiries", "listing"]
-
-TUESDAY: Final = 1
-THURSDAY: Final = 3
+__all__ = ["Listing", "expiries", "listing", "step"]
 
 #: Strike steps of indices and commodities; stocks get about one percent of their price.
 _STEPS: Final = {
@@ -37,9 +35,9 @@ _STEPS: Final = {
 }  # fmt: skip
 _NICE: Final = (1.0, 2.5, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 _HAIR: Final = 1e-6
-#: Strikes on each side of the money.
-_WIDTH: Final = {"NIFTY": 30, "CNXBAN": 25, "BSESEN": 25, "GOLD": 12, "USDINR": 8}
-_WEEKLY: Final = {"NIFTY": TUESDAY, "BSESEN": THURSDAY}
+#: Strikes on each side of the money; those of commodities reach as far as a day can move.
+_WIDTH: Final = {"NIFTY": 30, "CNXBAN": 30, "BSESEN": 40, "USDINR": 8}
+_REACH: Final = 0.04
 _INDEX_FUTURES: Final = (
     ("NSE", "NIFTY"), ("NSE", "CNXBAN"), ("NSE", "NIFFIN"), ("NSE", "NIFSEL"), ("NSE", "NIFNEX"),
     ("BSE", "BSESEN"), ("BSE", "BANKEX"),
@@ -51,70 +49,11 @@ _STOCK_OPTIONS: Final = (
 )  # fmt: skip
 #: Ticks of index futures in 1/10,000 rupee, by the price they hold below.
 _INDEX_TICKS: Final = ((15_000, 500), (30_000, 1_000), (10**9, 2_000))
-#: Month numbers and day of the last trading day of MCX futures; day 31 is the month's end.
-_MCX_MONTHS: Final = {
-    "GOLD": (5, (2, 4, 6, 8, 10, 12)), "SILVER": (5, (3, 5, 7, 9, 12)), "GOLDMI": (5, ()),
-    "CRUDE": (19, ()), "CRUDMI": (19, ()), "NATGAS": (26, ()), "NATGMI": (26, ()),
-    "SILMIN": (31, (2, 4, 6, 8, 11)),
-}  # fmt: skip
 _MCX_OPTIONS: Final = ("GOLD", "SILVER", "CRUDE", "NATGAS")
 
 
-def _on_or_before(day: date, segment: clock.Segment = "cash") -> date:
-    while not clock.is_trading_day(day, segment):
-        day -= timedelta(days=1)
-    return day
-
-
-def _month_end(year: int, month: int) -> date:
-    return date(year + month // 12, month % 12 + 1, 1) - timedelta(days=1)
-
-
-def _months_from(today: date) -> Iterator[tuple[int, int]]:
-    for ahead in range(24):
-        months = today.year * 12 + today.month - 1 + ahead
-        yield months // 12, months % 12 + 1
-
-
-def _upcoming(days: Iterable[date], today: date, count: int) -> list[date]:
-    return sorted({day for day in days if day >= today})[:count]
-
-
-def expiries(code: str, exchange: str, today: date, count: int = 3) -> list[date]:
-    """Return the next monthly expiries of a derivative's underlying, today's included.
-
-    Parameters
-    ----------
-    code, exchange
-        Of the underlying: NSE and BSE expire on the month's last Tuesday and
-        Thursday, a holiday moves the expiry to the trading day before.
-    """
-    days: list[date] = []
-    for year, month in _months_from(today):
-        end = _month_end(year, month)
-        if exchange in ("NSE", "BSE"):
-            weekday = TUESDAY if exchange == "NSE" else THURSDAY
-            day = end - timedelta(days=(end.weekday() - weekday) % 7)
-        elif exchange == "NDX":
-            day = _on_or_before(_on_or_before(end) - timedelta(days=1)) - timedelta(days=1)
-        else:
-            number, months = _MCX_MONTHS.get(code, (31, ()))
-            if months and month not in months:
-                continue
-            day = min(end, date(year, month, min(number, end.day)))
-        days.append(_on_or_before(day))
-    return _upcoming(days, today, count)
-
-
-def _weeklies(code: str, today: date, count: int) -> list[date]:
-    weekday = _WEEKLY[code]
-    first = today + timedelta(days=(weekday - today.weekday()) % 7)
-    return _upcoming(
-        (_on_or_before(first + timedelta(days=7 * week)) for week in range(count + 1)), today, count
-    )
-
-
-def _step(contract: Contract) -> float:
+def step(contract: Contract) -> float:
+    """Return the distance in rupees between the strikes of an underlying."""
     known = _STEPS.get(contract.code)
     return known or next((x for x in _NICE if x >= contract.base * 0.007), _NICE[-1])
 
@@ -151,9 +90,11 @@ class Listing:
         home = {"NFO": "NSE", "BFO": "BSE"}.get(exchange, exchange)
         cash = universe()
         leader = cash.cash.get((home, code)) or cash.spots.get((home, code))
-        if leader is None or not leader.lot or not clock.is_trading_day(expiry, leader.segment):
+        if leader is None or not leader.lot:
             return None
-        steps = strike / _step(leader)
+        if not was_expiry(code, home, expiry, option=bool(right)):
+            return None
+        steps = strike / step(leader)
         if right and (strike <= 0 or abs(steps - round(steps)) > _HAIR):
             return None
         return _derive(leader, exchange, expiry, strike if right else None, right)
@@ -186,12 +127,14 @@ def _chain(
     """
     days = np.array([day_number(today.replace(day=1)), day_number(today) - 1])
     closes = prices.day_closes(leader, days) * (leader.tick / RUPEE)
-    step, width = _step(leader), _WIDTH.get(leader.code, 10)
-    low, high = (round(float(x) / step) for x in (closes.min(), closes.max()))
+    apart, width = step(leader), _WIDTH.get(leader.code, 10)
+    if leader.tier == "M":
+        width = max(width, math.ceil(_REACH * leader.base / apart))
+    low, high = (round(float(x) / apart) for x in (closes.min(), closes.max()))
     for expiry in dates:
         for place in range(max(low - width, 1), high + width + 1):
             for right in ("CE", "PE"):
-                yield _derive(leader, exchange, expiry, round(place * step, 4), right)
+                yield _derive(leader, exchange, expiry, round(place * apart, 4), right)
 
 
 def _derivatives(prices: Prices, today: date) -> Iterator[Contract]:
@@ -201,7 +144,7 @@ def _derivatives(prices: Prices, today: date) -> Iterator[Contract]:
         months = expiries(code, home, today)
         yield from (_derive(leader, exchange, expiry, None, "") for expiry in months)
         if code in ("NIFTY", "CNXBAN", "BSESEN"):
-            weeks = _weeklies(code, today, 2) if code in _WEEKLY else []
+            weeks = weeklies(code, today, 2)
             yield from _chain(prices, today, leader, exchange, sorted({*weeks, *months}))
     months = expiries("", "NSE", today)
     for leader in all_of.cash.values():
@@ -213,10 +156,7 @@ def _derivatives(prices: Prices, today: date) -> Iterator[Contract]:
         months = expiries(code, exchange, today)
         yield from (_derive(leader, exchange, expiry, None, "") for expiry in months)
         if code in _MCX_OPTIONS:
-            # An option ends some days before the future it would become.
-            ends = [_on_or_before(day - timedelta(days=4)) for day in months]
-            ends = [day for day in ends if day >= today][:2]
-            yield from _chain(prices, today, leader, exchange, ends)
+            yield from _chain(prices, today, leader, exchange, option_ends(code, today, 2))
         elif code == "USDINR":
             yield from _chain(prices, today, leader, exchange, months)
 

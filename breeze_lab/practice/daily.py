@@ -20,6 +20,7 @@ from breeze_lab.practice.actions import actions_of, base_factor
 from breeze_lab.practice.constituents import basket
 from breeze_lab.practice.days import DAYS, day_number, day_of
 from breeze_lab.practice.noise import Floats, Ints, bits, normal, uniform, word
+from breeze_lab.practice.surface import vix_closes
 from breeze_lab.practice.universe import RUPEE, Contract, universe
 
 if TYPE_CHECKING:
@@ -177,7 +178,11 @@ def _own(prices: Prices, contract: Contract) -> Walk:
     locked = np.flatnonzero(lock)
     moves[locked] = np.log1p(lock[locked] * contract.band)
     path = np.cumsum(moves)
-    closes = contract.base * np.exp(path - path[_ANCHOR])
+    # Fear is what options say.
+    if contract.code == "INDVIX":
+        closes = vix_closes(prices)
+    else:
+        closes = contract.base * np.exp(path - path[_ANCHOR])
     if prices.character.actions:
         _act(contract, closes)
     ticks = np.maximum(np.rint(closes * (RUPEE / contract.tick)), 20).astype(np.int64)

@@ -1,20 +1,28 @@
 """Futures and options: monotone functions of their underlying, minute by minute.
 
-A future is the underlying times a factor that is constant within a day; an
-option is Black-Scholes with the time to expiry constant within a minute and a
-volatility constant within a day. Because both are monotone, the open, high,
-low and close of a minute map one by one. Volumes are their own, in lots.
+A future is the underlying times a carry that is constant within a day. An
+option is worth what Black (1976) says of the forward of its expiry, which is
+the future of that expiry to the tick, with the time to expiry constant within
+a minute and a volatility constant within a day (`surface`). Because both are
+monotone, the open, high, low and close of a minute map one by one. Volumes
+are their own, in lots (`activity`).
 """
 
 from __future__ import annotations
 
+import functools
+import math
+from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from breeze_lab.practice import activity, surface
+from breeze_lab.practice.activity import interest_before, life_days, open_interest, second_interest
 from breeze_lab.practice.days import DAY_MINUTES, day_number
-from breeze_lab.practice.noise import Floats, Ints, bits, uniform
+from breeze_lab.practice.expiry import expiries
+from breeze_lab.practice.noise import Floats, Ints, bits
 from breeze_lab.practice.split import BOTH_EXTREMES, Bars, share
 from breeze_lab.practice.universe import RUPEE, Contract
 
@@ -22,35 +30,26 @@ if TYPE_CHECKING:
     from breeze_lab.practice.prices import Prices
 
 __all__ = [
+    "Terms",
     "circuit",
     "interest_before",
     "life_days",
     "minutes",
     "open_interest",
     "second_interest",
+    "terms",
 ]
 
 _RATE: Final = {"I": 0.065, "A": 0.065, "B": 0.065, "C": 0.065, "M": 0.05, "X": 0.02}
-_IMPLIED: Final = {"I": 0.125, "A": 0.24, "B": 0.3, "C": 0.3, "M": 0.22, "X": 0.045}
-#: Lots a near future trades in a day, and how many times that an option at the money trades.
-_LOTS: Final = {"I": 40_000, "A": 15_000, "B": 3_000, "C": 3_000, "M": 12_000, "X": 20_000}
-_BUSY: Final = {
-    "NIFTY": 4.0, "CNXBAN": 2.5, "BSESEN": 2.0, "RELIND": 2.0, "CRUDE": 2.0, "USDINR": 4.0,
-}  # fmt: skip
-_OPTION_TIMES: Final = {"I": 25.0, "A": 0.6, "B": 0.4, "C": 0.4, "M": 0.5, "X": 1.0}
 #: An option worth nothing still costs two ticks, so that its lower circuit limit lies below.
 _FLOOR_TICKS: Final = 2
 _ONE_EXTREME: Final = 3
-#: A contract that expires within so many days is the near one, everybody's.
-_NEAR_DAYS: Final = 31
 _YEAR_MINUTES: Final = 365 * DAY_MINUTES
-#: Options cease at 15:30; in a 24-hour market day they live on with almost no time value.
-_CEASE_MINUTE: Final = 15 * 60 + 30
-
-
-def life_days(contract: Contract) -> int:
-    """Return for how many calendar days before its expiry a contract trades."""
-    return 200 if contract.exchange == "MCX" else 100
+#: When options cease; in a 24-hour market day they live on with almost no time value.
+_CEASE_MINUTE: Final = {"MCX": 23 * 60 + 30, "NDX": 17 * 60}
+_CEASE_FNO: Final = 15 * 60 + 30
+_LEAST_MINUTES: Final = 5
+_HALF_ROOT: Final = 0.5**0.5
 
 
 def _source(contract: Contract) -> Contract:
@@ -59,8 +58,74 @@ def _source(contract: Contract) -> Contract:
     return contract.leader
 
 
-def _days_left(contract: Contract, number: int) -> int:
-    return day_number(contract.expiry or date.max) - number
+@functools.lru_cache(maxsize=4096)
+def _forward_date(contract: Contract) -> date:
+    """Return when the forward of a contract ends; commodity options become a future then alive."""
+    expiry = contract.expiry or date.max
+    if contract.exchange == "MCX" and contract.kind == "option":
+        return expiries(contract.code, "MCX", expiry, 1)[0]
+    return expiry
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is constant within a day of a contract.
+
+    Parameters
+    ----------
+    forward
+        Rupees of the forward for one tick of the underlying.
+    discount
+        Of the days to the expiry.
+    scale
+        Ticks of the contract for a rupee.
+    strike
+        In rupees; 0 for a future.
+    call
+        Whether it is a call.
+    volatility
+        Implied, a year; the same for call and put.
+    minutes
+        From midnight to the expiry.
+    """
+
+    forward: float
+    discount: float
+    scale: float
+    strike: float
+    call: bool
+    volatility: float
+    minutes: int
+
+    def fair(self, spot: int, minute_of_day: int) -> float:
+        """Return the value in unrounded ticks at an underlying's price in its ticks."""
+        forward = spot * self.forward
+        if not self.strike:
+            return forward * self.scale
+        left = max(self.minutes - minute_of_day, _LEAST_MINUTES)
+        spread = self.volatility * math.sqrt(left / _YEAR_MINUTES)
+        d1 = math.log(forward / self.strike) / spread + spread / 2
+        sign = _HALF_ROOT if self.call else -_HALF_ROOT
+        near, far = math.erfc(-d1 * sign), math.erfc((spread - d1) * sign)
+        worth = (forward * near - self.strike * far) / 2
+        return (worth if self.call else -worth) * self.discount * self.scale
+
+    def values(self, spot: Ints, minute_of_day: Ints) -> Ints:
+        """Return the prices in whole ticks at an underlying's prices in its ticks."""
+        forward: Floats = spot.astype(np.float64) * self.forward
+        if not self.strike:
+            return _whole_ticks(forward * self.scale, 1)
+        left = np.maximum(self.minutes - minute_of_day, _LEAST_MINUTES)
+        spread = self.volatility * np.sqrt(left / _YEAR_MINUTES)
+        d1 = np.log(forward / self.strike) / spread + spread / 2
+        worth = forward * _normal_cdf(d1) - self.strike * _normal_cdf(d1 - spread)
+        if not self.call:
+            worth = worth - forward + self.strike
+        return _whole_ticks(worth * (self.discount * self.scale), _FLOOR_TICKS)
+
+
+def _whole_ticks(worth: Floats, floor: int) -> Ints:
+    return np.maximum(np.rint(worth).astype(np.int64), floor)
 
 
 def _normal_cdf(x: Floats) -> Floats:
@@ -74,60 +139,40 @@ def _normal_cdf(x: Floats) -> Floats:
     return upper
 
 
-def _black_scholes(
-    spot: Floats, years: Floats, contract: Contract, volatility: float, rate: float
-) -> Floats:
-    strike = contract.strike or 0.0
-    spread = volatility * np.sqrt(years)
-    d1 = (np.log(spot / strike) + rate * years) / spread + spread / 2
-    sure = strike * np.exp(-rate * years)
-    call = spot * _normal_cdf(d1) - sure * _normal_cdf(d1 - spread)
-    value: Floats = call if contract.right == "CE" else call - spot + sure
-    return value
-
-
-def _distance(prices: Prices, contract: Contract, number: int) -> float:
-    """Return the log distance of the strike from yesterday's underlying, constant in a day."""
-    close = prices.close_before(_source(contract), number)
-    return float(np.log((contract.strike or close) / close))
-
-
-def _value(
-    prices: Prices, contract: Contract, number: int, ticks: Ints, minute_of_day: Ints
-) -> Ints:
-    """Return the contract's price in its ticks for underlying prices in theirs."""
+@functools.lru_cache(maxsize=16384)
+def terms(prices: Prices, contract: Contract, number: int) -> Terms:
+    """Return what is constant of a derivative on day `number`."""
     source = _source(contract)
-    spot: Floats = ticks.astype(np.float64) * (source.tick / RUPEE)
-    rate, left = _RATE[source.tier], _days_left(contract, number)
-    if contract.kind == "future":
-        worth = spot * float(np.exp(rate * left / 365))
-        return _whole_ticks(worth, contract, 1)
-    distance = _distance(prices, contract, number)
-    volatility = _IMPLIED[source.tier] * (1 + min(4 * distance * distance + abs(distance), 1.0))
-    minutes_left = np.maximum(left * DAY_MINUTES + _CEASE_MINUTE - minute_of_day, 5)
-    years = minutes_left / _YEAR_MINUTES
-    worth = _black_scholes(spot, years, contract, volatility, rate)
-    return _whole_ticks(worth, contract, _FLOOR_TICKS)
-
-
-def _whole_ticks(worth: Floats, contract: Contract, floor: int) -> Ints:
-    ticks: Ints = np.rint(worth * (RUPEE / contract.tick)).astype(np.int64)
-    return np.maximum(ticks, floor)
+    rate = _RATE[source.tier]
+    left = day_number(contract.expiry or date.max) - number
+    carry = math.exp(rate * (day_number(_forward_date(contract)) - number) / 365)
+    minutes_left = left * DAY_MINUTES + _CEASE_MINUTE.get(contract.exchange, _CEASE_FNO)
+    strike, volatility = contract.strike or 0.0, 0.0
+    if strike:
+        moneyness = math.log(strike / (prices.close_before(source, number) * carry))
+        years = max(minutes_left, _LEAST_MINUTES) / _YEAR_MINUTES
+        volatility = surface.smile(prices, source, number, moneyness, years)
+    return Terms(
+        source.tick / RUPEE * carry, math.exp(-rate * left / 365), RUPEE / contract.tick, strike,
+        contract.right == "CE", volatility, minutes_left,
+    )  # fmt: skip
 
 
 def _underlying(prices: Prices, contract: Contract, number: int) -> Bars | None:
-    """Return the underlying's bar of each of the contract's minutes.
+    """Return the underlying's bar of each of the contract's minutes, or None when one is closed."""
+    source, own = _source(contract), prices.hours(contract, number)
+    return _in_hours(prices, source, number, own) if own is not None else None
+
+
+@functools.lru_cache(maxsize=256)
+def _in_hours(prices: Prices, source: Contract, number: int, own: tuple[int, int]) -> Bars | None:
+    """Return an underlying's bars in the hours (first minute, count) of its derivatives.
 
     A minute in which the underlying did not trade is flat at its last price;
     the derivatives market closes some minutes after cash.
     """
-    source = _source(contract)
-    bars, own, theirs = (
-        prices.minutes(source, number),
-        prices.hours(contract, number),
-        prices.hours(source, number),
-    )
-    if bars is None or own is None or theirs is None:
+    bars, theirs = prices.minutes(source, number), prices.hours(source, number)
+    if bars is None or theirs is None:
         return None
     seen = np.maximum.accumulate(np.where(bars.volume > 0, np.arange(theirs[1]), -1))
     start = bars.open[int((bars.volume > 0).argmax())]
@@ -141,19 +186,6 @@ def _underlying(prices: Prices, contract: Contract, number: int) -> Bars | None:
     return Bars(o, h, lo, c, np.ones(own[1], np.int64))
 
 
-def _day_lots(prices: Prices, contract: Contract, number: int) -> int:
-    source = _source(contract)
-    word = bits(prices.key("lots", contract.key), np.array([number]))
-    lots = _LOTS[source.tier] * _BUSY.get(source.code, 1.0) * (0.5 + float(uniform(word)[0]))
-    left = _days_left(contract, number)
-    lots *= 1.0 if left <= _NEAR_DAYS else 0.2 if left <= 2 * _NEAR_DAYS else 0.04
-    if contract.kind == "option":
-        width = 0.035 if source.tier == "I" else 0.01 if source.tier == "X" else 0.08
-        lots *= _OPTION_TIMES[source.tier]
-        lots *= 10 ** (-abs(_distance(prices, contract, number)) / width)
-    return int(lots)
-
-
 def minutes(prices: Prices, contract: Contract, number: int) -> Bars | None:
     """Return the minute bars of one day of a derivative, or None when its underlying is closed."""
     lead = _underlying(prices, contract, number)
@@ -162,18 +194,18 @@ def minutes(prices: Prices, contract: Contract, number: int) -> Bars | None:
         return None
     first, count = hours
     minute_of_day = first + np.arange(count)
-    o, h, lo, c = (
-        _value(prices, contract, number, x, minute_of_day)
-        for x in (lead.open, lead.high, lead.low, lead.close)
-    )
+    value = terms(prices, contract, number).values
+    o, h, lo, c = (value(x, minute_of_day) for x in (lead.open, lead.high, lead.low, lead.close))
+    if contract.right == "PE":
+        h, lo = lo, h
     own = bits(prices.key("minute", contract.key), number * 2048 + minute_of_day)
-    lots = np.array(_day_lots(prices, contract, number), np.int64)
-    volume = share(lots[None], prices.minute_weights(contract, number, own)[None, :])[0]
+    lots = np.array([activity.day_lots(prices, contract, number)])
+    volume = share(lots, prices.minute_weights(contract, number, own)[None, :])[0]
     # What little volume can show: one lot is flat, two have only ends, three one extreme more.
     o = np.where(volume == 1, c, o)
     top, bottom = np.maximum(o, c), np.minimum(o, c)
-    high = np.where(volume >= _ONE_EXTREME, np.maximum(np.maximum(h, lo), top), top)
-    low = np.where(volume >= BOTH_EXTREMES, np.minimum(np.minimum(h, lo), bottom), bottom)
+    high = np.where(volume >= _ONE_EXTREME, np.maximum(h, top), top)
+    low = np.where(volume >= BOTH_EXTREMES, np.minimum(lo, bottom), bottom)
     return Bars(o, high, low, c, volume)
 
 
@@ -181,41 +213,5 @@ def circuit(prices: Prices, contract: Contract, number: int) -> tuple[int, int]:
     """Return the circuit limits in ticks: its value at those of the underlying, and a tick more."""
     limits = np.tile(np.array(prices.circuit(_source(contract), number), np.int64), 2)
     edges = np.array([0, 0, DAY_MINUTES - 1, DAY_MINUTES - 1])
-    values = _value(prices, contract, number, limits, edges)
+    values = terms(prices, contract, number).values(limits, edges)
     return max(int(values.min()) - 1, 1), int(values.max()) + 1
-
-
-def interest_before(prices: Prices, contract: Contract, number: int) -> int:
-    """Return the open interest at the end of the calendar day before, in lots."""
-    return _day_interest(prices, contract, number - 1)
-
-
-def open_interest(prices: Prices, contract: Contract, number: int) -> Ints:
-    """Return the open interest after each minute of a day, in lots."""
-    recorded = prices.recorded_interest(contract, number)
-    if recorded is not None:
-        return recorded[59::60]
-    _, count = prices.hours(contract, number) or (0, 1)
-    before, after = (_day_interest(prices, contract, n) for n in (number - 1, number))
-    return before + (after - before) * np.arange(1, count + 1) // count
-
-
-def second_interest(prices: Prices, contract: Contract, number: int, minutes: Ints) -> Ints:
-    """Return the open interest after each second of some minutes of a day, shape (minutes, 60)."""
-    recorded = prices.recorded_interest(contract, number)
-    if recorded is not None:
-        return recorded.reshape(-1, 60)[minutes]
-    return np.repeat(open_interest(prices, contract, number)[minutes], 60).reshape(-1, 60)
-
-
-def _day_interest(prices: Prices, contract: Contract, number: int) -> int:
-    source = _source(contract)
-    life = life_days(contract)
-    age = min(max(life - _days_left(contract, number), 0), life)
-    word = bits(prices.key("interest", contract.key), np.array([number]))
-    size = _LOTS[source.tier] * _BUSY.get(source.code, 1.0) * 2
-    if contract.kind == "option":
-        size *= 10 ** (-abs(_distance(prices, contract, number)) / 0.12)
-    # It builds up over the contract's life, and the last week winds a fifth of it down.
-    built = (age / life) ** 2 * (1 - 0.2 * max(0, 7 - (life - age)) / 7)
-    return int(size * built * (0.95 + 0.1 * float(uniform(word)[0])))

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from breeze_lab.practice import contracts, derivatives
+from breeze_lab.practice.book import Book, Maker, cash_book
 from breeze_lab.practice.days import day_of, midnight, number_at
 from breeze_lab.practice.history import visible_minutes
-from breeze_lab.practice.noise import word
 from breeze_lab.practice.prices import Prices
 from breeze_lab.practice.universe import RUPEE, Contract
 
@@ -31,16 +31,6 @@ __all__ = ["Book", "Live", "Market", "Quote", "rupees"]
 
 #: How far back the last trade of a quiet contract is looked for, in market days.
 _LOOK_BACK: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Book:
-    """The best five prices of both sides, best first: (ticks, quantity, orders)."""
-
-    bids: tuple[tuple[int, int, int], ...]
-    asks: tuple[tuple[int, int, int], ...]
-    total_bid: int
-    total_ask: int
 
 
 @dataclass(slots=True)
@@ -82,6 +72,9 @@ class Live:
         Where its trades come from.
     now_ms
         The market time to stand at first.
+    makers
+        Whether market makers quote a derivative; else its book stands around
+        its own last trade, as that of cash. For prices that were not made here.
 
     Attributes
     ----------
@@ -89,11 +82,15 @@ class Live:
         The state after the newest trade.
     """
 
-    def __init__(self, prices: Prices, contract: Contract, now_ms: int) -> None:
+    def __init__(
+        self, prices: Prices, contract: Contract, now_ms: int, *, makers: bool = True
+    ) -> None:
         """Stand where the market stands at `now_ms`."""
         self.prices = prices
         self.contract = contract
         self.quote = Quote()
+        self._stood_ms = now_ms
+        self._maker = Maker(prices, contract) if makers and contract.is_derivative else None
         self._trades: deque[tuple[int, int, int]] = deque()
         self._ahead: _Minute | None = None
         self._number, self._minute = self._last_traded(now_ms)
@@ -102,6 +99,10 @@ class Live:
             self.step()
             while self._trades and self._trades[0][0] <= now_ms:
                 self.step()
+        limits = self._maker.limits(now_ms) if self._maker is not None else None
+        if limits is not None:
+            # Today's, although this contract may not have traded today.
+            self.quote.lower, self.quote.upper = limits
 
     @property
     def minute(self) -> tuple[int, int]:
@@ -140,6 +141,8 @@ class Live:
         if self._ahead is None:
             found = self._next_minute()
             self._ahead = self._look(*found) if found else None
+            if self._ahead is not None and self._maker is not None:
+                self._maker.warm(self._ahead.trades[0][0])
         return self.next_ms
 
     def _enter(self, ahead: _Minute) -> None:
@@ -207,36 +210,25 @@ class Live:
         if contract.expiry is not None:
             interest = derivatives.open_interest(prices, contract, number)
             quote.interest = int(interest[minute]) * contract.unit
-            quote.interest_change = quote.interest - int(interest[0]) * contract.unit
+            before = derivatives.interest_before(prices, contract, number)
+            quote.interest_change = quote.interest - before * contract.unit
         return _Minute(number, minute, queue, quote)
 
-    def book(self, levels: int = 5) -> Book:
-        """Return the best `levels` of the book after the newest trade."""
-        quote, unit = self.quote, self.contract.unit
-        key = self.prices.key("book", self.contract.key)
-        counter = quote.time_ms * 16
-        total_noise = word(key, counter + 15)
-        # The last trade was either a buy at the ask or a sale at the bid.
-        ask = quote.last + (total_noise & 1)
-        scale = max(quote.last_quantity // unit, 5) * 8
-        bids, asks = [], []
-        for level in range(levels):
-            noise = word(key, counter + level)
-            bid_price, ask_price = ask - 1 - level, ask + level
-            if bid_price >= quote.lower:
-                bids.append(
-                    (bid_price, (1 + (noise & 0xFFFF) % scale) * unit, 1 + (noise >> 48) % 9)
-                )
-            if ask_price <= quote.upper:
-                size = 1 + ((noise >> 16) & 0xFFFF) % scale
-                asks.append((ask_price, size * unit, 1 + (noise >> 52) % 9))
-        total = max(quote.volume // unit // 3, 50)
-        return Book(
-            tuple(bids),
-            tuple(asks),
-            (total + (total_noise >> 8) % total) * unit,
-            (total + (total_noise >> 24) % total) * unit,
-        )
+    def book(self, levels: int = 5, at_ms: int | None = None) -> Book:
+        """Return the best `levels` of the book.
+
+        Parameters
+        ----------
+        at_ms
+            Market time in Unix milliseconds. A derivative's book moves with its
+            underlying between its own trades; without `at_ms` it is that of the
+            newest trade, or of the moment this contract was looked up if later.
+        """
+        if self._maker is None:
+            return cash_book(self.prices, self.contract, self.quote, levels)
+        if at_ms is None:
+            at_ms = max(self._stood_ms, self.quote.time_ms)
+        return self._maker.book(self.quote, levels, at_ms)
 
 
 class Market:

@@ -117,7 +117,9 @@ class ReplayLive(Live):
 
     def __init__(self, prices: ReplayPrices, contract: Contract, now_ms: int) -> None:
         self._rows: _Rows | None = None
-        super().__init__(prices, contract, now_ms)  # before the first row it stands a day earlier
+        super().__init__(
+            prices, contract, now_ms, makers=False
+        )  # before the first row it stands a day earlier
         self._rows = _rows(prices, contract)
         self._at = int(np.searchsorted(self._rows.time_ms, now_ms, side="right")) - 1
         if self._at >= 0:
@@ -273,7 +275,8 @@ class ReplayMarket(Market):
         days = self.prices.tick_days(contract)
         if days and days[0] <= number_at(now_ms / 1000):
             return ReplayLive(self.prices, contract, now_ms)
-        return super().live(contract)
+        recorded = self.prices.recorded(contract, number_at(now_ms / 1000))
+        return Live(self.prices, contract, now_ms, makers=not recorded)
 
 
 def _moment(text: str, number: int) -> int:
