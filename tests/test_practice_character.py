@@ -18,7 +18,7 @@ from breeze_lab.practice.character import Character
 from breeze_lab.practice.constituents import WEIGHTS, basket
 from breeze_lab.practice.daily import halt_numbers, volatility
 from breeze_lab.practice.days import day_number, day_of, midnight
-from breeze_lab.practice.market import Market
+from breeze_lab.practice.market import Live, Market
 from breeze_lab.practice.market_clock import MarketClock
 from breeze_lab.practice.prices import Prices
 from breeze_lab.practice.universe import universe
@@ -256,6 +256,28 @@ def test_small_stocks_lock_at_their_circuit_limit(locker):
         assert still[while_locked][1:].all()
         kinds.add((up, day.open == limit))
     assert len(kinds) == 4, "up and down, from the open and later"
+
+
+def test_the_book_of_a_locked_stock_has_one_side(locker):
+    """Nobody sells at the upper limit, nobody buys at the lower; before the lock both sides quote."""
+    contract, days = locker
+    seen = set()
+    for number in days[-6:]:
+        side = int(FULL.walk(contract).lock[number])
+        first, count = FULL.hours(contract, number)
+        opened_ms = (midnight(number) + first * 60) * 1000
+        late = Live(FULL, contract, opened_ms + (count - 5) * 60_000).book()
+        assert bool(late.bids) == bool(late.total_bid) == (side > 0)
+        assert bool(late.asks) == bool(late.total_ask) == (side < 0)
+        seen.add(side)
+        minutes = FULL.minutes(contract, number)
+        traded = np.flatnonzero(minutes.volume)
+        early = int(traded[0])
+        if not tempo.locked(FULL, contract, number, early):
+            free = Live(FULL, contract, opened_ms + (early + 1) * 60_000 - 1).book()
+            assert free.bids
+            assert free.asks
+    assert seen == {1, -1}
 
 
 def test_nothing_locks_when_circuits_are_off(locker):

@@ -64,6 +64,18 @@ class Book:
     total_bid: int
     total_ask: int
 
+    def one_sided(self, side: int) -> Book:
+        """Return the book of a locked stock: nobody sells at the upper limit, or buys at the lower.
+
+        Parameters
+        ----------
+        side
+            1 leaves the bids, -1 the asks.
+        """
+        if side > 0:
+            return Book(self.bids, _EMPTY_SIDE, self.total_bid, 0)
+        return Book(_EMPTY_SIDE, self.asks, 0, self.total_ask)
+
 
 def cash_book(prices: Prices, contract: Contract, quote: Quote, levels: int) -> Book:
     """Return the book after the newest trade of something that does not expire."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from breeze_lab.practice import contracts, derivatives
+from breeze_lab.practice import contracts, derivatives, tempo
 from breeze_lab.practice.book import Book, Maker, cash_book
 from breeze_lab.practice.days import day_of, midnight, number_at
 from breeze_lab.practice.history import visible_minutes
@@ -225,7 +225,10 @@ class Live:
             newest trade, or of the moment this contract was looked up if later.
         """
         if self._maker is None:
-            return cash_book(self.prices, self.contract, self.quote, levels)
+            book = cash_book(self.prices, self.contract, self.quote, levels)
+            # The lock of a last trade holds until the next day begins.
+            lock = tempo.locked(self.prices, self.contract, self._number, self._minute)
+            return book.one_sided(lock) if lock else book
         if at_ms is None:
             at_ms = max(self._stood_ms, self.quote.time_ms)
         return self._maker.book(self.quote, levels, at_ms)
