@@ -79,7 +79,8 @@ class Practice:
         self.account = Account.of_seed(options.seed)
         self.quotes, self.candles = QuoteHub(self.market), CandleHub(self.market)
         self.stream = SocketServer(self.account, self.quotes)
-        self.feeds = SocketServer(self.account, FeedsHub())
+        self.orders = FeedsHub(self.market)
+        self.feeds = SocketServer(self.account, self.orders)
         self.ohlc = SocketServer(self.account, self.candles)
         self.rest = Rest(self.market, self.account, self._master)
         self.last_use = time.monotonic()
@@ -105,6 +106,7 @@ class Practice:
             tasks = [
                 asyncio.ensure_future(self.quotes.run()),
                 asyncio.ensure_future(self.candles.run()),
+                asyncio.ensure_future(self.orders.run()),
             ]
             # Built before the first ask, and no reason to wait for when the process ends.
             threading.Thread(target=self._master, daemon=True).start()
@@ -173,14 +175,14 @@ class Practice:
         if not ipaddress.ip_address(request.remote or "0.0.0.0").is_loopback:  # noqa: S104
             return web.json_response({"Error": "Only this machine may ask."}, status=403)
         streams = {"stream": self.stream, "feeds": self.feeds, "ohlc": self.ohlc}
-        rooms = dict(self.quotes.counts())
+        rooms = dict(self.quotes.counts()) | self.orders.counts()
         rooms |= {f"ohlc {name}": count for name, count in self.candles.counts().items()}
         return web.json_response(
             {
                 "connections": {name: len(s.connections) for name, s in streams.items()},
                 "rooms": rooms,
                 "calls": self.rest.calls,
-                "frames": self.quotes.frames + self.candles.frames,
+                "frames": self.quotes.frames + self.candles.frames + self.orders.frames,
                 "now": self.market.clock.now().isoformat(),
             }
         )
