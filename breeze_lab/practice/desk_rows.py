@@ -1,8 +1,8 @@
-"""Rows of the account's answers: orders, trades, holdings, positions, money, every type as documented.
+"""Rows of the account's answers: orders, trades, holdings, positions and money.
 
-Money is a number here and text there, with or without its paise, as the broker
-has it; names are misspelt where the broker misspells them. Keys come in the
-order of the broker's documentation.
+Every type is as documented: money is a number here and text there, with or
+without its paise, as the broker has it; names are misspelt where the broker
+misspells them. Keys come in the order of the broker's documentation.
 """
 
 from __future__ import annotations
@@ -21,8 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from breeze_lab.practice.market import Market
-    from breeze_lab.practice.orders import Charges, Fill, Funds, Holding, MarginLimits
-    from breeze_lab.practice.orders import Order, Position
+    from breeze_lab.practice.orders import (
+        Charges,
+        Fill,
+        Funds,
+        Holding,
+        MarginLimits,
+        MoneySegment,
+        Order,
+        Position,
+    )
     from breeze_lab.practice.triggers import Gtt
     from breeze_lab.practice.universe import Contract
 
@@ -187,9 +195,9 @@ def demat(item: Holding) -> dict[str, Any]:
 
 
 def _portfolio(
-    contract: Contract, quantity: int, average: float, last: int, cost: int,
-    realised: int, unrealised: int, charges: int,
+    item: Holding | Position, *, last: int, cost: int, unrealised: int, charges: int
 ) -> dict[str, Any]:  # fmt: skip
+    contract, quantity = item.contract, item.quantity
     expires = contract.expiry is not None
     action = "NA" if not quantity else "Buy" if quantity > 0 else "Sell"
     kind = ("I" if _is_index(contract) else "S") if expires else None
@@ -197,12 +205,13 @@ def _portfolio(
     terms = _terms(contract)
     return {
         "stock_code": contract.code, "exchange_code": contract.exchange,
-        "quantity": str(abs(quantity)), "average_price": _brief_price(round(average, 4), contract),
+        "quantity": str(abs(quantity)),
+        "average_price": _brief_price(round(item.average_ticks, 4), contract),
         "booked_profit_loss": None, "current_market_price": _brief_price(last, contract),
         "change_percentage": None, "answer_flag": None, "product_type": product,
         "expiry_date": terms["expiry_date"], "strike_price": terms["strike_price"],
         "right": terms["right"], "category_index_per_stock": kind,
-        "action": action if expires else None, "realized_profit": brief(realised),
+        "action": action if expires else None, "realized_profit": brief(item.realised),
         "unrealized_profit": brief(unrealised), "open_position_value": brief(cost),
         "portfolio_charges": brief(charges),
     }  # fmt: skip
@@ -212,18 +221,14 @@ def holding(item: Holding) -> dict[str, Any]:
     """Return a row of the equity portfolio."""
     contract = item.contract
     worth = item.last_ticks * contract.tick * item.quantity // 100
-    return _portfolio(
-        contract, item.quantity, item.average_ticks, item.last_ticks, item.cost, item.realised,
-        worth - item.cost if item.quantity else 0, 0,
-    )  # fmt: skip
+    won = worth - item.cost if item.quantity else 0
+    return _portfolio(item, last=item.last_ticks, cost=item.cost, unrealised=won, charges=0)
 
 
 def position_holding(item: Position) -> dict[str, Any]:
     """Return a row of the derivatives portfolio, which lists closed positions too."""
-    return _portfolio(
-        item.contract, item.quantity, item.average_ticks, item.last_ticks if item.quantity else 0,
-        item.cost if item.quantity else 0, item.realised, item.unrealised, item.charges,
-    )  # fmt: skip
+    last, cost = (item.last_ticks, item.cost) if item.quantity else (0, 0)
+    return _portfolio(item, last=last, cost=cost, unrealised=item.unrealised, charges=item.charges)
 
 
 def position(item: Position, price_ticks: int) -> dict[str, Any]:
@@ -250,7 +255,7 @@ def position(item: Position, price_ticks: int) -> dict[str, Any]:
 
 def funds(item: Funds) -> dict[str, Any]:
     """Return the money: numbers, but for what is not allocated."""
-    segments = ("equity", "fno", "commodity", "currency")
+    segments: tuple[MoneySegment, ...] = ("equity", "fno", "commodity", "currency")
     allocated = {f"allocated_{name}": item.allocated[name] / 100 for name in segments}
     blocked = {f"block_by_trade_{name}": item.blocked[name] / 100 for name in segments}
     return {

@@ -30,6 +30,7 @@ from breeze_lab import clock, processes
 from breeze_lab.practice import master
 from breeze_lab.practice.account import Account
 from breeze_lab.practice.market import Market, MarketClock
+from breeze_lab.practice.order_feed import OrderFeed
 from breeze_lab.practice.rest import Rest, no_such_path
 from breeze_lab.practice.sockets import SocketServer
 from breeze_lab.practice.streams import CandleHub, FeedsHub, QuoteHub
@@ -79,10 +80,11 @@ class Practice:
         self.account = Account.of_seed(options.seed)
         self.quotes, self.candles = QuoteHub(self.market), CandleHub(self.market)
         self.stream = SocketServer(self.account, self.quotes)
-        self.orders = FeedsHub(self.market)
-        self.feeds = SocketServer(self.account, self.orders)
+        self.calls = FeedsHub(self.market)
+        self.feeds = SocketServer(self.account, self.calls)
         self.ohlc = SocketServer(self.account, self.candles)
-        self.rest = Rest(self.market, self.account, self._master)
+        self.orders = OrderFeed(self.market, self.account, self.calls, self.feeds)
+        self.rest = Rest(self.market, self.account, self.orders.desk, self._master)
         self.last_use = time.monotonic()
         self._building = threading.Lock()
         self._masters: dict[date, tuple[bytes, str]] = {}
@@ -106,6 +108,7 @@ class Practice:
             tasks = [
                 asyncio.ensure_future(self.quotes.run()),
                 asyncio.ensure_future(self.candles.run()),
+                asyncio.ensure_future(self.calls.run()),
                 asyncio.ensure_future(self.orders.run()),
             ]
             # Built before the first ask, and no reason to wait for when the process ends.
@@ -175,14 +178,14 @@ class Practice:
         if not ipaddress.ip_address(request.remote or "0.0.0.0").is_loopback:  # noqa: S104
             return web.json_response({"Error": "Only this machine may ask."}, status=403)
         streams = {"stream": self.stream, "feeds": self.feeds, "ohlc": self.ohlc}
-        rooms = dict(self.quotes.counts()) | self.orders.counts()
+        rooms = dict(self.quotes.counts()) | self.calls.counts()
         rooms |= {f"ohlc {name}": count for name, count in self.candles.counts().items()}
         return web.json_response(
             {
                 "connections": {name: len(s.connections) for name, s in streams.items()},
                 "rooms": rooms,
                 "calls": self.rest.calls,
-                "frames": self.quotes.frames + self.candles.frames + self.orders.frames,
+                "frames": self.quotes.frames + self.candles.frames + self.calls.frames,
                 "now": self.market.clock.now().isoformat(),
             }
         )
