@@ -31,34 +31,43 @@ def complaints(
 ) -> list[str]:
     """Return what is wrong with `value`: missing, extra or displaced keys, wrong types."""
     if isinstance(layout, dict):
-        if not isinstance(value, dict):
-            return [f"{place} is {type(value).__name__}, not an object"]
-        wrong = [f"{place} lacks {key}" for key in layout if key not in value]
-        wrong += [f"{place} has {key} too many" for key in value if key not in layout]
-        if ordered and not wrong and list(value) != list(layout):
-            wrong.append(f"{place} has its keys in another order: {list(value)}")
-        for key in layout.keys() & value.keys():
-            wrong += complaints(value[key], layout[key], f"{place}.{key}", ordered=ordered)
-        return wrong
-    if isinstance(layout, list):
-        if not isinstance(value, list):
-            return [f"{place} is {type(value).__name__}, not a list"]
-        return [
-            complaint
-            for index, item in enumerate(value)
-            for complaint in complaints(item, layout[0], f"{place}[{index}]", ordered=ordered)
-        ]
-    if isinstance(layout, tuple):
-        if not isinstance(value, list) or len(value) != len(layout):
-            return [f"{place} is no list of {len(layout)}"]
-        pairs = enumerate(zip(value, layout, strict=True))
-        return [c for n, (v, lay) in pairs for c in complaints(v, lay, f"{place}[{n}]")]
+        return _of_object(value, layout, place, ordered=ordered)
+    if isinstance(layout, (list, tuple)):
+        return _of_list(value, layout, place, ordered=ordered)
     if isinstance(layout, (set, frozenset)):
-        return [] if value in layout else [f"{place} is {value!r}, not one of {sorted(layout)}"]
-    if isinstance(layout, re.Pattern):
-        good = isinstance(value, str) and layout.fullmatch(value)
-        return [] if good else [f"{place} is {value!r}, which is not written {layout.pattern}"]
-    return [] if KINDS[layout](value) else [f"{place} is {value!r}, not {layout}"]
+        good, wanted = value in layout, f"one of {sorted(map(str, layout))}"
+    elif isinstance(layout, re.Pattern):
+        good = isinstance(value, str) and bool(layout.fullmatch(value))
+        wanted = f"written {layout.pattern}"
+    else:
+        good, wanted = KINDS[layout](value), layout
+    return [] if good else [f"{place} is {value!r}, not {wanted}"]
+
+
+def _of_object(value: Any, layout: dict[str, Any], place: str, *, ordered: bool) -> list[str]:
+    if not isinstance(value, dict):
+        return [f"{place} is {type(value).__name__}, not an object"]
+    wrong = [f"{place} lacks {key}" for key in layout if key not in value]
+    wrong += [f"{place} has {key} too many" for key in value if key not in layout]
+    if ordered and not wrong and list(value) != list(layout):
+        wrong.append(f"{place} has its keys in another order: {list(value)}")
+    for key in [key for key in layout if key in value]:
+        wrong += complaints(value[key], layout[key], f"{place}.{key}", ordered=ordered)
+    return wrong
+
+
+def _of_list(
+    value: Any, layout: list[Any] | tuple[Any, ...], place: str, *, ordered: bool
+) -> list[str]:
+    if not isinstance(value, list):
+        return [f"{place} is {type(value).__name__}, not a list"]
+    if isinstance(layout, tuple) and len(value) != len(layout):
+        return [f"{place} has {len(value)} items, not {len(layout)}"]
+    wrong = []
+    for index, item in enumerate(value):
+        wanted = layout[index] if isinstance(layout, tuple) else layout[0]
+        wrong += complaints(item, wanted, f"{place}[{index}]", ordered=ordered)
+    return wrong
 
 
 def _each(kind: Any, names: str) -> dict[str, Any]:
@@ -205,10 +214,8 @@ ANSWERS: Final[dict[str, Any]] = {
     "nothing": "null",
     "details": _good({
         "exg_trade_date": dict.fromkeys(("NSE", "BSE", "FNO", "NDX"), DATE),
-        "exg_status": dict.fromkeys(("NSE", "BSE", "FNO", "NDX"), {"O", "C", "Y", "X"}),
-        "segments_allowed": dict.fromkeys(
-            ("Trading", "Equity", "Derivatives", "Currency"), {"Y", "N", "Z"}
-        ),
+        "exg_status": _each(frozenset("OCYX"), "NSE BSE FNO NDX"),
+        "segments_allowed": _each(frozenset("YNZ"), "Trading Equity Derivatives Currency"),
         "idirect_userid": "text", "idirect_user_name": "text", "idirect_ORD_TYP": {"N"},
         "idirect_lastlogin_time": DATE_TIME, "mf_holding_mode_popup_flg": {"N"},
         "commodity_exchange_status": "text", "commodity_trade_date": DATE,
@@ -239,7 +246,6 @@ ANSWERS: Final[dict[str, Any]] = {
         "limit_list": ["anything"], "cash_limit": "number", "amount_allocated": "number",
         "block_by_trade": "number", "isec_margin": "number",
     }),
-    "margin added": _good({"status": {"Success"}}),
     "placed fno": _good({
         "order_id": re.compile(r"\d{18}"), "message": {"Successfully Placed the order"},
         "user_remark": "text",
@@ -293,6 +299,8 @@ ANSWERS: Final[dict[str, Any]] = {
         "message": {"Your request for order cancellation successfully submitted !"},
     }),
     "gtt book": _good([GTT]),
+    "text": "text",
+    "anything": "anything",
     "refused here": {"Success": {""}, "Status": {500}, "Error": "text"},
     "refused": {"Success": "null", "Status": "integer", "Error": "text"},
     "refused bare": {"Status": {5}, "Error": "text"},

@@ -225,16 +225,14 @@ def _twin(contract: Contract, exchange: str) -> Contract | None:
 
 
 def _placeholder(contract: Contract) -> dict[str, Any]:
-    numbers = (
-        "ltp", "best_bid_price", "best_offer_price", "open", "high", "low", "previous_close",
-        "ltp_percent_change", "upper_circuit", "lower_circuit",
-    )  # fmt: skip
+    zero = 0.0
     return {
         "exchange_code": "NA", "product_type": "", "stock_code": contract.code,
-        "expiry_date": None, "right": None, "strike_price": 0.0,
-        **dict.fromkeys(numbers, 0.0),
-        "ltt": "NA", "best_bid_quantity": "0", "best_offer_quantity": "0",
-        "total_quantity_traded": "0", "spot_price": None,
+        "expiry_date": None, "right": None, "strike_price": zero, "ltp": zero, "ltt": "NA",
+        "best_bid_price": zero, "best_bid_quantity": "0", "best_offer_price": zero,
+        "best_offer_quantity": "0", "open": zero, "high": zero, "low": zero,
+        "previous_close": zero, "ltp_percent_change": zero, "upper_circuit": zero,
+        "lower_circuit": zero, "total_quantity_traded": "0", "spot_price": None,
     }  # fmt: skip
 
 
