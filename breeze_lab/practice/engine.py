@@ -123,7 +123,12 @@ class Engine:
         checks.check_shares(self.ledger, request, request.quantity - executed, others, self.number)
 
     def check_funds(self, candidate: Order) -> None:
-        """Refuse an order that holds back more than its segment has free."""
+        """Refuse an order that holds back more than its segment has free.
+
+        What only closes is always taken: nobody is locked into a position.
+        """
+        if self._only_closes(candidate):
+            return
         segment = money_segment(candidate.contract)
         before, after = self.held(segment), self.held(segment, candidate)
         money = self.ledger.money[segment]
@@ -132,6 +137,15 @@ class Engine:
                 f"Insufficient limits. Required: {(after - before) / 100:.2f} "
                 f"Available: {max(money - before, 0) / 100:.2f}"
             )
+
+    def _only_closes(self, candidate: Order) -> bool:
+        quantity = self.ledger.quantity(candidate.contract, candidate.product)
+        closing = candidate.pending + sum(
+            order.pending for order in self.all_working()
+            if order.contract.key == candidate.contract.key and order.id != candidate.id
+            and (order.product, order.action) == (candidate.product, candidate.action)
+        )  # fmt: skip
+        return quantity * candidate.sign < 0 and closing <= abs(quantity)
 
     def enter(self, candidate: Order) -> Order:
         """Give an order its number, ask the exchange, and let it meet the book."""

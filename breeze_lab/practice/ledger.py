@@ -35,8 +35,8 @@ DELIVERED: Final[frozenset[Product]] = frozenset(("cash", "btst"))
 #: What a new account holds, in paise: 8.75 crore rupees in the bank, then the segments.
 _UNALLOCATED: Final = 87_500_000_00
 _ALLOCATED: Final[dict[MoneySegment, int]] = {
-    "equity": 50_00_000_00, "fno": 1_00_00_000_00, "commodity": 50_00_000_00,
-    "currency": 10_00_000_00,
+    "equity": 20_000_000_00, "fno": 20_000_000_00, "commodity": 10_000_000_00,
+    "currency": 5_000_000_00,
 }  # fmt: skip
 _HOLDINGS: Final = 5
 
