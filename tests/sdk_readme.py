@@ -26,6 +26,10 @@ class Example:
         What is passed, as values.
     commented
         Whether the README hides it in an HTML comment.
+    response
+        The answer the README shows; None when it shows none.
+    ticks
+        What it shows `on_ticks` receiving.
     """
 
     method: str
@@ -33,6 +37,8 @@ class Example:
     arguments: tuple[Any, ...]
     keywords: dict[str, Any]
     commented: bool
+    response: Any
+    ticks: tuple[dict[str, Any], ...]
 
     @property
     def name(self) -> str:
@@ -53,8 +59,8 @@ def _text() -> str:
     return text
 
 
-def _call(text: str, start: int) -> str:
-    """Return the call that begins at `start`, to its closing parenthesis."""
+def _whole(text: str, start: int) -> str:
+    """Return what begins at `start`, to the bracket that closes it."""
     depth, quote = 0, ""
     for place in range(start, len(text)):
         letter = text[place]
@@ -71,14 +77,30 @@ def _call(text: str, start: int) -> str:
     raise AssertionError(f"a README example does not end: {text[start : start + 60]}")
 
 
+def _shown(text: str) -> tuple[Any, tuple[dict[str, Any], ...]]:
+    """Return the response and the ticks that follow an example, up to the next one."""
+    block = re.search(r"```json(.*?)```", text, re.DOTALL)
+    if block is None:
+        return None, ()
+    body = re.sub(r"\bnull\b", "None", block[1])
+    ticks = [match.end() for match in re.finditer(r"Tick(?:s| Data): (?={)", body)]
+    found = re.search(r"{", body)
+    response = None
+    if found is not None and found.start() not in ticks:
+        response = ast.literal_eval(_whole(body, found.start()))
+    return response, tuple(ast.literal_eval(_whole(body, start)) for start in ticks)
+
+
 def examples() -> list[Example]:
     """Return the examples in the README's order; a repeated one counts once."""
     text = _text()
     hidden = [match.span() for match in re.finditer(r"<!--.*?-->", text, re.DOTALL)]
     found: dict[str, Example] = {}
     counts: dict[str, int] = {}
-    for match in re.finditer(r"\bbreeze\.([a-z_0-9]+)\s*\(", text):
-        tree = ast.parse(_call(text, match.start()), mode="eval").body
+    calls = list(re.finditer(r"\bbreeze\.([a-z_0-9]+)\s*\(", text))
+    ends = [match.start() for match in calls[1:]] + [len(text)]
+    for match, end in zip(calls, ends, strict=True):
+        tree = ast.parse(_whole(text, match.start()), mode="eval").body
         assert isinstance(tree, ast.Call)
         shown = ast.unparse(tree)
         if shown in found:
@@ -90,6 +112,7 @@ def examples() -> list[Example]:
             counts[method],
             tuple(ast.literal_eval(value) for value in tree.args),
             {word.arg or "": ast.literal_eval(word.value) for word in tree.keywords},
-            any(start < match.start() < end for start, end in hidden),
+            any(first < match.start() < last for first, last in hidden),
+            *_shown(text[match.end() : end]),
         )
     return list(found.values())

@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import conformance_cases
 import pytest
 import sdk_readme
-from conformance_cases import CASES
+from conformance_cases import CASES, MISPRINTS
 from conformance_schema import ANSWERS, FRAMES, complaints
 from waiting import until
 
@@ -566,6 +566,30 @@ def test_every_readme_example_has_a_case_and_the_other_way_round():
             example = EXAMPLES[case.method, case.example]
             known = {*example.keywords, *(["lists"] if example.arguments else [])}
             assert set(case.given) <= known, case.name
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c.example and c.works and EXAMPLES[c.method, c.example].response],
+    ids=lambda case: case.name,
+)  # fmt: skip
+def test_the_layouts_are_those_of_the_readme(case):
+    """The answer and the ticks the README prints have the very layout we compare with."""
+    example = EXAMPLES[case.method, case.example]
+    name, _ = MISPRINTS.get(case.name, ("", ""))
+    found = complaints(example.response, ANSWERS[case.answer])
+    assert [text for text in found if not name or name not in text] == []
+    assert bool(found) == (case.name in MISPRINTS)
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c.example and c.ticks], ids=lambda case: case.name
+)
+def test_the_layouts_of_ticks_are_those_of_the_readme(case):
+    """Every tick the README prints fits the layout of its subscription."""
+    example = EXAMPLES[case.method, case.example]
+    assert example.ticks
+    for tick in example.ticks:
+        assert complaints(tick, FRAMES[case.ticks]) == []
 
 
 def test_every_public_method_has_a_case(world):
