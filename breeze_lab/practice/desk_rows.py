@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from breeze_lab.practice.days import day_of, number_at
 from breeze_lab.practice.frames import clock_text, dated
-from breeze_lab.practice.market import rupees
 from breeze_lab.practice.noise import key_of
-from breeze_lab.practice.orders import MarginResult, money_segment
+from breeze_lab.practice.orders import money_segment
+from breeze_lab.practice.universe import RUPEE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Funds,
         Holding,
         MarginLimits,
+        MarginResult,
         MoneySegment,
         Order,
         Position,
@@ -62,14 +63,19 @@ def _whole(paise: int) -> str:
     return f"{paise / 100:.2f}"
 
 
+def _money(ticks: float, contract: Contract) -> float:
+    """Return a price in rupees, to four decimals; an average lies between two ticks."""
+    return round(ticks * contract.tick / RUPEE, 4)
+
+
 def _price(ticks: float, contract: Contract) -> str:
     """Return a price with its paise, four decimals where the tick needs them."""
-    value = rupees(ticks, contract)
+    value = _money(ticks, contract)
     return f"{value:.4f}" if contract.tick % 100 else f"{value:.2f}"
 
 
 def _brief_price(ticks: float, contract: Contract) -> str:
-    return f"{rupees(ticks, contract):.15g}"
+    return f"{_money(ticks, contract):.15g}"
 
 
 def _moment(time_ms: int) -> str:
@@ -153,7 +159,7 @@ def _trade(market: Market, parts: list[Fill], order: Order | None) -> dict[str, 
     return {
         "book_type": "Trade-Book", "trade_date": dated(day), "stock_code": contract.code,
         "action": first.action.title(), "quantity": str(quantity),
-        "average_cost": f"{rupees(average, contract):.2f}",
+        "average_cost": f"{_money(average, contract):.2f}",
         "brokerage_amount": _whole(sum(fill.charges.brokerage for fill in parts)),
         "product_type": PRODUCTS[first.product], "exchange_code": contract.exchange,
         "order_id": first.order_id, "segment": "M",
@@ -206,7 +212,7 @@ def _portfolio(
     return {
         "stock_code": contract.code, "exchange_code": contract.exchange,
         "quantity": str(abs(quantity)),
-        "average_price": _brief_price(round(item.average_ticks, 4), contract),
+        "average_price": _brief_price(item.average_ticks, contract),
         "booked_profit_loss": None, "current_market_price": _brief_price(last, contract),
         "change_percentage": None, "answer_flag": None, "product_type": product,
         "expiry_date": terms["expiry_date"], "strike_price": terms["strike_price"],
@@ -240,7 +246,7 @@ def position(item: Position, price_ticks: int) -> dict[str, Any]:
         "exchange_code": contract.exchange, "stock_code": contract.code,
         "expiry_date": terms["expiry_date"], "strike_price": terms["strike_price"],
         "right": terms["right"], "action": action, "quantity": str(abs(item.quantity)),
-        "average_price": _brief_price(round(item.average_ticks, 4), contract),
+        "average_price": _brief_price(item.average_ticks, contract),
         "settlement_id": None, "margin_amount": None,
         "ltp": _brief_price(item.last_ticks, contract),
         "price": _brief_price(price_ticks, contract),
@@ -300,14 +306,13 @@ def gtt(item: Gtt) -> dict[str, Any]:
     """Return a row of the book of good-till-triggered orders."""
     contract = item.contract
 
-    def money(ticks: int) -> float:
-        return float(rupees(ticks, contract))
-
     legs = [
         {
             "gtt_leg_type": None if leg.kind == "single" else leg.kind.title(),
-            "action": leg.action.title(), "trigger_price": money(leg.trigger_ticks),
-            "limit_price": money(leg.limit_ticks), "status": leg.status, "gtt_order_id": item.id,
+            "action": leg.action.title(),
+            "trigger_price": _money(leg.trigger_ticks, contract),
+            "limit_price": _money(leg.limit_ticks, contract), "status": leg.status,
+            "gtt_order_id": item.id,
         }
         for leg in item.legs
     ]  # fmt: skip

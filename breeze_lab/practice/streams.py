@@ -117,6 +117,10 @@ class FeedsHub:
         for heard in self._rooms.values():
             heard.discard(connection)
 
+    def wake(self) -> None:
+        """Look at the clock again: somebody has moved it."""
+        self._changed.set()
+
     def order(self, frame: list[str], connections: Iterable[Connection]) -> None:
         """Send an order frame to its owner's connections, which need no room for it."""
         packet = _packet("order", frame)
