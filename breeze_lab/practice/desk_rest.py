@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
     from breeze_lab.practice.desk import Desk
     from breeze_lab.practice.market import Market
-    from breeze_lab.practice.orders import Action, Kind, MoneySegment, Origin, Product, Validity
+    from breeze_lab.practice.orders import (
+        Action,
+        Kind,
+        MoneySegment,
+        Order,
+        Origin,
+        Product,
+        Validity,
+    )
     from breeze_lab.practice.triggers import GttKind, LegKind
     from breeze_lab.practice.universe import Contract
 
@@ -61,21 +69,18 @@ _BAD_POSITIONS: Final = {"Status": 5, "Error": "Index was outside the bounds of 
 
 
 class Answer(Exception):
-    """A body that does not come in the envelope.
+    """A body that does not come in the envelope; its HTTP status is 200, as of most failures.
 
     Parameters
     ----------
     body
         The whole JSON object.
-    http
-        The HTTP status.
     """
 
-    def __init__(self, body: dict[str, Any], http: int = 200) -> None:
-        """Keep both."""
+    def __init__(self, body: dict[str, Any]) -> None:
+        """Keep it."""
         super().__init__(body)
         self.body = body
-        self.http = http
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
@@ -240,16 +245,22 @@ class DeskRest:
     def _orders(self, fields: Fields) -> Any:
         exchange = self._exchange(fields)
         if "order_id" in fields:
-            found = self.desk.order(_text(fields, "order_id"))
-            items = [found] if found is not None and found.contract.exchange == exchange else []
+            found = self._own(fields)
+            items = [found] if found else []
         else:
             items = self.desk.orders(exchange, *self._days(fields))
         return some([desk_rows.order(item) for item in items])
 
-    def _modify(self, fields: Fields) -> Any:
+    def _own(self, fields: Fields) -> Order | None:
+        """Return the order of an id at an exchange, or None."""
         order = self.desk.order(_text(fields, "order_id"))
+        exchange = _text(fields, "exchange_code").upper()
+        return order if order is not None and order.contract.exchange == exchange else None
+
+    def _modify(self, fields: Fields) -> Any:
+        order = self._own(fields)
         if order is None:
-            raise Answer(_UNHANDLED, 500)
+            raise Answer(_UNHANDLED)
         contract = order.contract
         kind = _kind(fields) if _text(fields, "order_type") else order.kind
         validity, until = _validity(fields) if _text(fields, "validity") else (None, None)
@@ -265,7 +276,8 @@ class DeskRest:
         return {"message": "Successfully Modified the order", "order_id": changed.id}
 
     def _cancel(self, fields: Fields) -> Any:
-        order = self.desk.cancel(_text(fields, "order_id"))
+        found = self._own(fields)
+        order = self.desk.cancel(found.id if found else "")
         return {"order_id": order.id, "message": "Your Order Canceled successfully."}
 
     def _trades(self, fields: Fields) -> Any:

@@ -144,7 +144,7 @@ class Rest:
         except (rows.BadRequest, Refusal) as exc:
             return _envelope(None, 500, str(exc))
         except Answer as answer:
-            return web.json_response(answer.body, status=answer.http)
+            return web.json_response(answer.body)
 
     def _customer_details(self, request: web.Request, body: bytes) -> web.Response:
         if request.method != "GET":
