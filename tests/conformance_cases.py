@@ -432,7 +432,7 @@ _HELPERS: Final = [
 #: Last, because its candle takes longest.
 _HALF_HOUR: Final = Case(
     "subscribe_feeds", answer="message", sources="sdk-source", ticks="cash candle",
-    call={"stock_token": "4.1!2885", "interval": "30minute"},
+    call={"stock_token": "4.1!1594", "interval": "30minute"},
 )  # fmt: skip
 
 CASES: Final = [
