@@ -1,5 +1,6 @@
 """The practice desk takes, matches, refuses and books orders as the broker does."""
 
+import time
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
@@ -315,6 +316,23 @@ def test_cancelling_gives_the_money_back(room, reliance):
     gone = room.desk.cancel(order.id)
     assert (gone.status, gone.cancelled, gone.pending) == ("Cancelled", 50, 0)
     assert room.desk.funds() == before
+
+
+def test_the_clock_may_leap_over_months(room, reliance):
+    """Closes, deliveries and expiries of a year come in order, within seconds."""
+    lower, _ = room.market.prices.circuit(reliance, room.desk._engine.number)
+    until = date(2027, 11, 19)
+    order = room.place(reliance, price_ticks=lower, validity="vtc", valid_until=until)
+    future = room.place(room.find("NFO", "NIFTY", "future", 2), away=40)
+    room.clock.set(2027, 11, 22, 10, 0, 0)
+    began = time.monotonic()
+    order = room.desk.order(order.id)
+    assert time.monotonic() - began < 20
+    assert order.is_final
+    assert order.changed_ms <= room.clock.ms
+    assert [f.origin for f in room.desk.fills() if f.contract == future.contract][-1] == "expiry"
+    times = [o.changed_ms for o in room.told]
+    assert times == sorted(times)
 
 
 def test_order_numbers_look_like_the_brokers(room, reliance, future):

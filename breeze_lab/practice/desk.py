@@ -412,7 +412,9 @@ class Desk:
         )
 
     def _position(self, position: Open) -> Position:
-        last = self._last(position.contract)
+        # Nobody asks what is long closed, and looking it up takes milliseconds.
+        alive = position.quantity or position.bought or position.sold
+        last = self._last(position.contract) if alive else 0
         worth = value_paise(position.contract, last, abs(position.quantity))
         won = worth - position.cost
         return Position(

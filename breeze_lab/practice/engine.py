@@ -366,8 +366,8 @@ class Engine:
         while due:
             key = min(due, key=lambda k: (due[k], k))
             tape, self.now_ms = self.tapes[key], due[key]
-            tape.step()
-            if reach[key].has(tape.last):
+            tape.step(self.now_ms)
+            if tape.matters(reach[key]):
                 self.meet(key)
                 self.triggers.traded(key, tape.last)
                 reach[key] = self._reach(key)

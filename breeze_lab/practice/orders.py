@@ -341,7 +341,7 @@ class Position:
     charges
         Paise of charges of all its trades.
     last_ticks
-        The newest price.
+        The newest price; 0 for what was closed before today.
     unrealised
         Paise the open quantity would win at the newest price.
     margin

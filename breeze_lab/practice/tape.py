@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 
 __all__ = ["NO_REACH", "Reach", "Tape"]
 
+_MINUTE_MS: Final = 60_000
 #: Farther behind than this, a contract is looked up afresh instead of stepped.
 _FAR_MS: Final = 60_000
+#: Quotes of derivatives move with their underlying between their own trades: a waiting order is
+#: compared with them at whole multiples of this, so that nobody's looking decides when.
+_LOOK_MS: Final = 5_000
 
 
 class Reach(NamedTuple):
@@ -47,15 +51,23 @@ class Tape:
     ----------
     prices, contract, now_ms
         Whose, and where to begin.
+
+    Attributes
+    ----------
+    now_ms
+        How far it was followed, Unix ms.
     """
 
     def __init__(self, prices: Prices, contract: Contract, now_ms: int) -> None:
         """Stand at `now_ms`."""
         self.contract = contract
+        self.now_ms = now_ms
         self._prices = prices
         self._live = Live(prices, contract, now_ms)
         self._book: Book | None = None
         self._taken: dict[tuple[Action, int], int] = {}
+        #: Start and end of a minute that matters for a reach.
+        self._inside = (0, 0, NO_REACH)
 
     @property
     def last(self) -> int:
@@ -64,6 +76,7 @@ class Tape:
 
     def stand(self, now_ms: int) -> None:
         """Go to where the contract stands at `now_ms`."""
+        self.now_ms = now_ms
         due = self._live.prepare()
         if due is not None and now_ms - due > _FAR_MS:
             self._live = Live(self._prices, self.contract, now_ms)
@@ -72,26 +85,39 @@ class Tape:
             self._live.step()
             due = self._live.prepare()
 
-    def step(self) -> None:
-        """Let the next trade happen."""
-        self._live.step()
+    def step(self, time_ms: int) -> None:
+        """Let what `next_ms` announced happen: a trade, or a look at the quotes."""
+        self.now_ms = time_ms
+        if self._live.next_ms is not None and self._live.next_ms <= time_ms:
+            self._live.step()
 
     def next_ms(self, until_ms: int, reach: Reach) -> int | None:
-        """Return when the next trade of a minute that matters happens, None when not by then."""
-        due = self._live.next_ms
-        if due is None or self._minute(due) != self._live.minute:
-            found = self._next_minute(until_ms, reach)
-            if found is None:
-                return None
+        """Return when something next happens in a minute that matters, None when not by then.
+
+        Parameters
+        ----------
+        until_ms
+            Not further than this, Unix ms, inclusive.
+        """
+        while (start := self._next_minute(until_ms, reach)) is not None:
+            if start > self.now_ms:
+                self.stand(start - 1)
             due = self._live.prepare()
-            if due is None or due < found:
-                self._live = Live(self._prices, self.contract, found - 1)
-                due = self._live.prepare()
-        return due if due is not None and due <= until_ms else None
+            if self.contract.is_derivative:
+                look = (self.now_ms // _LOOK_MS + 1) * _LOOK_MS
+                due = look if due is None else min(due, look)
+            if due is not None and due < start + _MINUTE_MS:
+                return due if due <= until_ms else None
+            self.stand(start + _MINUTE_MS - 1)
+        return None
+
+    def matters(self, reach: Reach) -> bool:
+        """Say whether orders can be met now: always, where quotes move between trades."""
+        return self.contract.is_derivative or reach.has(self.last)
 
     def offers(self, action: Action) -> list[tuple[int, int]]:
         """Return what a `action` order can take now: (ticks, quantity), best first."""
-        book = self._live.book(5)
+        book = self._shown()
         if book != self._book:
             self._book = book
             self._taken.clear()
@@ -104,26 +130,33 @@ class Tape:
         key = (action, price)
         self._taken[key] = self._taken.get(key, 0) + quantity
 
-    def _minute(self, time_ms: int) -> tuple[int, int]:
-        number = number_at(time_ms / 1000)
-        first, _ = self._prices.hours(self.contract, number) or (0, 0)
-        return number, (time_ms // 1000 - midnight(number)) // 60 - first
+    def _shown(self) -> Book:
+        """Return the book at `now_ms`."""
+        return self._live.book(5)
 
     def _next_minute(self, until_ms: int, reach: Reach) -> int | None:
-        """Return the start, Unix ms, of the next minute with a trade that matters."""
-        number, minute = self._live.minute
+        """Return the start, Unix ms, of the minute that matters now, or else of the next one."""
+        start, end, known = self._inside
+        if reach == known and start <= self.now_ms < end - 1:
+            return start
         if reach == NO_REACH:
             return None
+        # What happened at `now_ms` is past, so the last ms of a minute belongs to the next.
+        after_s = (self.now_ms + 1) // 1000
+        number = number_at(after_s)
         for day in range(number, number_at(until_ms / 1000) + 1):
             bars = self._prices.minutes(self.contract, day)
             hours = self._prices.hours(self.contract, day)
-            start = minute + 1 if day == number else 0
             if bars is None or hours is None:
                 continue
-            low, high, volume = (x[start:] for x in (bars.low, bars.high, bars.volume))
-            hit = (volume > 0) & ((low <= reach.low) | (high >= reach.high))
+            opened = midnight(day) + hours[0] * 60
+            first = max((after_s - opened) // 60, 0)
+            low, high = bars.low[first:], bars.high[first:]
+            hit = (low <= reach.low) | (high >= reach.high)
+            if not self.contract.is_derivative:
+                hit &= bars.volume[first:] > 0
             if hit.any():
-                found = start + int(np.argmax(hit))
-                begins = (midnight(day) + (hours[0] + found) * 60) * 1000
+                begins = (opened + (first + int(np.argmax(hit))) * 60) * 1000
+                self._inside = (begins, begins + _MINUTE_MS, reach)
                 return begins if begins <= until_ms else None
         return None
