@@ -196,6 +196,15 @@ _ORDERS: Final = [
                "order_type": "stoploss", "stoploss": "a trigger above the market", "quantity": "one lot",
                "price": "a price above the market", "validity": "day", "right": "call",
                "expiry_date": "a listed expiry", "strike_price": "the strike at the money"}),
+    *[Case("place_order", answer=answer, sources="inferred",
+           note="The README shows NSE and NFO only; the other exchanges are taken to answer alike.",
+           call={"stock_code": code, "exchange_code": exchange, "product": product, "action": "buy",
+                 "order_type": "limit", "quantity": quantity, "price": "a price below the market",
+                 "validity": "day"} | ({} if product == "cash" else {"expiry_date": "a listed expiry"}))
+      for exchange, code, product, quantity, answer in (
+          ("BSE", "RELIND", "cash", "1", "placed cash"), ("BFO", "BSESEN", "futures", "one lot", "placed fno"),
+          ("MCX", "GOLD", "futures", "1", "placed fno"), ("NDX", "USDINR", "futures", "1", "placed fno"),
+      )],
     *[Case("place_order", answer="refused", sources="inferred", note=note,
            call={"stock_code": "ITC", "exchange_code": "NSE", "product": "cash", "action": "buy",
                  "order_type": "limit", "quantity": "1", "price": "250", "validity": "day"} | change)

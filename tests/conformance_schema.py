@@ -82,8 +82,8 @@ PAISE: Final = re.compile(r"-?\d+\.\d\d")
 MONEY: Final = re.compile(r"-?\d+(\.\d{1,4})?")
 STAMP: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 GTT_ID: Final = re.compile(r"\d{16}")
-#: Eighteen digits for F&O; for cash eight, N, a digit and eight.
-ORDER_ID: Final = re.compile(r"\d{18}|\d{8}N\d{9}")
+#: Eighteen digits for F&O; for cash eight, N for NSE (B for BSE is our guess), a digit and eight.
+ORDER_ID: Final = re.compile(r"\d{18}|\d{8}[NB]\d{9}")
 ACTION: Final = {"Buy", "Sell"}
 RIGHT: Final = {"Call", "Put", "Others"}
 STATUS: Final = {
@@ -251,9 +251,9 @@ ANSWERS: Final[dict[str, Any]] = {
         "user_remark": "text",
     }),
     "placed cash": _good({
-        "order_id": re.compile(r"\d{8}N\d{9}"),
+        "order_id": re.compile(r"\d{8}[NB]\d{9}"),
         "message": re.compile(
-            r"Equity CASH Order placed successfully through RI reference no \d{8}N\d{9}"
+            r"Equity CASH Order placed successfully through RI reference no \d{8}[NB]\d{9}"
         ), "user_remark": "null",
     }),
     "orders": _good([ORDER]),
