@@ -436,6 +436,8 @@ def test_gtt_orders_are_placed_changed_and_cancelled(good, v1, option):
     )
     wrong = v1("PUT", "gttorder", {**change, "gtt_type": "oco", "order_details": both})
     assert wrong[1]["Success"] is None
+    again = {**change, "gtt_type": "oco", "order_details": [leg("", "buy", 0.4, 0.5)]}
+    assert "type of GTT" in v1("PUT", "gttorder", again)[1]["Error"]
     for item in (single, cover):
         done = good(
             "DELETE", "gttorder", {"exchange_code": "NFO", "gtt_order_id": item["gtt_order_id"]}
