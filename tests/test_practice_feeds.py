@@ -105,6 +105,9 @@ def test_calls_are_updated_and_replaced_as_time_passes(fast):
         frames = []
         while len({frame[2] for frame in frames}) < 2 or len(frames) < 5:
             frames.append(client.event(30)[1])
+        newer = [frame for frame in frames if frame[2] != frames[0][2]]
+        assert newer[0][:2] == [newer[0][0]] * 2  # first as it was made, then as it stands
+        assert newer[0][3] == "Call Initiated"
         first = [frame for frame in frames if frame[2] == frames[0][2]]
         assert len({frame[1] for frame in first}) == len(first) or len(first) == 1
         assert {frame[0] for frame in first} == {frames[0][0]}
