@@ -315,6 +315,12 @@ def test_recommendations_have_the_documented_layout(room, sdk):
     assert again == strategies.frame(PRICES, strategies.call_at(PRICES, room, NOW_MS))
 
 
+def test_a_market_without_prices_recommends_nothing():
+    """Before the first day there is nothing to recommend, and no error."""
+    nothing = Prices(1, None)
+    assert strategies.call_at(nothing, "one_click_fno", midnight(0) * 1000) is None
+
+
 def test_a_recommendation_ends_at_its_target_or_stop():
     """Profit and loss are counted from the middle of the range, either way round."""
     call = strategies.call_at(PRICES, "one_click_fno", NOW_MS)

@@ -89,17 +89,20 @@ class Call:
         return "stop" if gain <= -abs(self.stop - self.middle) else ""
 
 
-def call_at(prices: Prices, room: str, now_ms: int) -> Call:
+def call_at(prices: Prices, room: str, now_ms: int) -> Call | None:
     """Return a room's newest recommendation at market time `now_ms`.
 
-    Outside market hours it is the last one of the session before.
+    Outside market hours it is the last one of the session before. None when
+    nothing that could be recommended has a price, as in a recording of little.
     """
     number = _latest_second(prices, now_ms // 1000) // PERIOD_S
     draw = key_of(prices.seed, "recommendation", room, number)
     listing = contracts.listing(prices, day_of(number_at(number * PERIOD_S)))
     contract = _pick(prices, listing, room, number, draw)
+    last = Live(prices, contract, number * PERIOD_S * 1000).quote.last if contract else 0
+    if contract is None or not last:
+        return None
     sell = contract.kind != "option" and bool(draw >> 40 & 1)
-    last = Live(prices, contract, number * PERIOD_S * 1000).quote.last
     gain, loss = _REACH[contract.kind]
     sign = -1 if sell else 1
 
@@ -124,7 +127,7 @@ def _latest_second(prices: Prices, second: int) -> int:
     return second
 
 
-def _pick(prices: Prices, listing: Listing, room: str, number: int, draw: int) -> Contract:
+def _pick(prices: Prices, listing: Listing, room: str, number: int, draw: int) -> Contract | None:
     stock = universe().cash["NSE", _STOCKS[draw % len(_STOCKS)]]
     if room == "i_click_2_gain":
         return stock
@@ -137,6 +140,8 @@ def _pick(prices: Prices, listing: Listing, room: str, number: int, draw: int) -
         and day_number(c.expiry) >= first_day and (c.kind == "future") == future
         and (future or c.right == ("CE" if draw >> 24 & 1 else "PE"))
     ]  # fmt: skip
+    if not chain:
+        return None
     near = min(c.expiry for c in chain if c.expiry)
     spot = universe().cash["NSE", code]
     money = rupees(Live(prices, spot, number * PERIOD_S * 1000).quote.last, spot)

@@ -136,7 +136,9 @@ class FeedsHub:
                 connection, room = self._joins.popleft()
                 if room in connection.rooms:
                     self._rooms[room].add(connection)
-                    await self._tell(room, {connection}, await self._newest(room))
+                    call = await self._newest(room)
+                    if call is not None:
+                        await self._tell(room, {connection}, call)
             for room, heard in self._rooms.items():
                 if heard:
                     await self._update(room, heard)
@@ -144,7 +146,7 @@ class FeedsHub:
                 async with asyncio.timeout(_IDLE_S):
                     await self._changed.wait()
 
-    async def _newest(self, room: str) -> strategies.Call:
+    async def _newest(self, room: str) -> strategies.Call | None:
         now_ms = self.market.clock.now_ms()
         return await asyncio.to_thread(strategies.call_at, self.market.prices, room, now_ms)
 
@@ -156,7 +158,9 @@ class FeedsHub:
         if told == minute:
             return
         call = await self._newest(room)
-        self._told[room] = call.number, minute
+        self._told[room] = call.number if call else number, minute
+        if call is None:
+            return
         if number and call.number != number:
             await self._tell(room, heard, call)
         elif number and (now_ms // 1000 - call.start_s) <= strategies.PERIOD_S:
