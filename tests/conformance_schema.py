@@ -253,7 +253,7 @@ ANSWERS: Final[dict[str, Any]] = {
     "placed cash": _good({
         "order_id": re.compile(r"\d{8}[NB]\d{9}"),
         "message": re.compile(
-            r"Equity CASH Order placed successfully through RI reference no \d{8}[NB]\d{9}"
+            r"Equity (CASH|MTF) Order placed successfully through RI reference no \d{8}[NB]\d{9}"
         ), "user_remark": "null",
     }),
     "orders": _good([ORDER]),

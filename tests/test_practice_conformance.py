@@ -161,6 +161,9 @@ class World:
             "an expiry as the master writes it": lambda: dated(self.chain(keywords)[0]),
             "the strike at the money": lambda: self.money(keywords),
             "one lot": lambda: str(self.chain(keywords)[1]["lot"]),
+            "a day three weeks ahead": lambda: written(
+                shown, self.now().date() + timedelta(days=21)
+            ),
             "today": lambda: written(shown, self.now().date()),
             "a price below the market": lambda: self.price(keywords, 0.97),
             "a price lower still": lambda: self.price(keywords, 0.9),

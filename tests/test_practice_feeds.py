@@ -2,11 +2,11 @@
 
 import pytest
 from test_practice_desk_rest import ITC, below, good, token, v1
-from test_practice_streams import Bare, fast, start, stop
+from test_practice_streams import Bare, start, stop
 
 from breeze_lab.practice import layouts
 
-__all__ = ["below", "fast", "good", "token", "v1"]
+__all__ = ["below", "good", "token", "v1"]
 
 #: The SDK's names of the 28 and the 19 elements, by what they say of a frame.
 LENGTHS = {"one_click_fno": 28, "i_click_2_gain": 19}
@@ -26,11 +26,11 @@ def orders_of(client, order_id, last):
 
 
 def until_silent(client):
-    """Return the events until none has come for two market minutes and a half."""
+    """Return the events until none has come for a while in which several would."""
     found = []
     while True:
         try:
-            found.append(client.event(2.5))
+            found.append(client.event(1.5))
         except TimeoutError:
             return found
 
@@ -98,8 +98,16 @@ def test_a_recommendation_comes_on_joining(practice, room):
         assert heard[0][3] == "Call Initiated"
 
 
+@pytest.fixture
+def fast(tmp_path):
+    """A market whose quarter of an hour lasts four seconds."""
+    process, record = start("--speed", "225", home=tmp_path)
+    yield record
+    stop(process)
+
+
 def test_calls_are_updated_and_replaced_as_time_passes(fast):
-    """At sixty times the pace: updates of one call, then another call; after leaving, silence."""
+    """Updates of one call, then another call; after leaving, silence."""
     with Bare(fast, "feeds_url") as client:
         client.emit("join", ["one_click_fno"])
         frames = []
