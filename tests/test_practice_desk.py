@@ -1,6 +1,7 @@
 """The practice desk takes, matches, refuses and books orders as the broker does."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
@@ -180,14 +181,15 @@ def test_a_limit_order_through_the_book_is_executed_at_the_books_price(room, rel
 
 def test_a_waiting_order_is_executed_at_its_own_limit_when_the_market_comes(room, reliance):
     """Who waits is met at the price he showed."""
-    order = room.place(reliance, away=-30, quantity=3)
-    assert order.status == "Ordered"
-    assert order.pending == 3
-    room.clock.forward(hours=1)
-    order = room.desk.order(order.id)
-    assert order.status == "Executed"
-    assert order.average_ticks == order.price_ticks
-    assert order.placed_ms < order.changed_ms < room.clock.ms
+    assert room.place(reliance, away=30, quantity=3).status == "Executed"
+    low, high = (room.place(reliance, side, away=-30, quantity=3) for side in ("buy", "sell"))
+    assert [(o.status, o.pending) for o in (low, high)] == [("Ordered", 3)] * 2
+    room.clock.forward(hours=5)
+    met = [o for o in room.desk.orders()[1:] if o.status == "Executed"]
+    assert met, "the market has moved by a fifth of a percent one way or the other"
+    for order in met:
+        assert order.average_ticks == order.price_ticks
+        assert order.placed_ms < order.changed_ms < room.clock.ms
 
 
 def test_when_the_clock_is_looked_at_does_not_matter():
@@ -214,6 +216,18 @@ def test_what_one_state_of_the_book_shows_is_taken_once(room, reliance):
     second = room.place(reliance, price_ticks=price, quantity=1)
     assert first.status == "Executed"
     assert second.status == "Ordered"
+
+
+def test_no_offer_is_far_better_than_the_last_trade(room):
+    """The desk leaps over trades that cannot reach an order, and relies on this."""
+    for code in ("RELIND", "YESBAN", "AAATEC"):
+        live = room.market.live(room.find("NSE", code))
+        for _ in range(300):
+            live.prepare()
+            live.step()
+            book, last = live.book(5), live.quote.last
+            assert not book.asks or book.asks[0][0] >= last - 2
+            assert not book.bids or book.bids[0][0] <= last + 2
 
 
 def test_own_orders_rank_by_price_then_time(room, reliance):
@@ -333,6 +347,27 @@ def test_the_clock_may_leap_over_months(room, reliance):
     assert [f.origin for f in room.desk.fills() if f.contract == future.contract][-1] == "expiry"
     times = [o.changed_ms for o in room.told]
     assert times == sorted(times)
+
+
+def test_many_threads_may_trade_at_once(room, reliance):
+    """Requests come from threads of their own: no number twice, no money lost."""
+    start = room.desk.funds()
+
+    def trade(place):
+        order = room.place(reliance, away=10 - place % 20, quantity=1 + place % 3)
+        if place % 4 == 0 and not order.is_final:
+            order = room.desk.cancel(order.id)
+        return order.id
+
+    with ThreadPoolExecutor(8) as pool:
+        ids = list(pool.map(trade, range(160)))
+    assert len(set(ids)) == 160
+    fills, funds = room.desk.fills(), room.desk.funds()
+    paid = sum(f.value + f.charges.total for f in fills)
+    assert start.allocated["equity"] - funds.allocated["equity"] == paid > 0
+    assert [o.id for o in room.told if o.status == "Requested"] == [
+        o.id for o in room.desk.orders()
+    ]
 
 
 def test_order_numbers_look_like_the_brokers(room, reliance, future):

@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine"]
 
-#: A best price lies within so many ticks of the last trade.
-_NEAR_TICKS: Final = 10
+#: No offer is better than the last trade, or what a derivative is worth, by more than these ticks.
+_NEAR_TICKS: Final = 2
 #: In the book, or waiting for a trigger.
 _IN_BOOK: Final = ("Ordered", "Partially Executed")
 _REQUEST: Final = tuple(f.name for f in fields(OrderRequest))

@@ -66,6 +66,7 @@ class Tape:
         self._live = Live(prices, contract, now_ms)
         self._book: Book | None = None
         self._taken: dict[tuple[Action, int], int] = {}
+        self._looking = False
         #: Start and end of a minute that matters for a reach.
         self._inside = (0, 0, NO_REACH)
 
@@ -88,7 +89,9 @@ class Tape:
     def step(self, time_ms: int) -> None:
         """Let what `next_ms` announced happen: a trade, or a look at the quotes."""
         self.now_ms = time_ms
-        if self._live.next_ms is not None and self._live.next_ms <= time_ms:
+        due = self._live.next_ms
+        self._looking = due is None or due > time_ms
+        if not self._looking:
             self._live.step()
 
     def next_ms(self, until_ms: int, reach: Reach) -> int | None:
@@ -112,8 +115,8 @@ class Tape:
         return None
 
     def matters(self, reach: Reach) -> bool:
-        """Say whether orders can be met now: always, where quotes move between trades."""
-        return self.contract.is_derivative or reach.has(self.last)
+        """Say whether orders can be met by what the last step was."""
+        return self._looking or reach.has(self.last)
 
     def offers(self, action: Action) -> list[tuple[int, int]]:
         """Return what a `action` order can take now: (ticks, quantity), best first."""
