@@ -298,7 +298,8 @@ def _quote_row(market: Market, contract: Contract, live: Live | None = None) -> 
     index = contract.kind == "index"
     if index:
         bid = ask = (0, 0, 0)
-    change = (now.last - now.previous_close) / now.previous_close * 100 if now.previous_close else 0
+    before = now.previous_close
+    change = (now.last - before) / before * 100 if before else 0.0
     stamp = clock_text(now.time_ms // 1000)
     option = contract.strike is not None
     spot = market.live(contract.leader) if contract.expiry is not None and contract.leader else None
