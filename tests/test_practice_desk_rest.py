@@ -311,6 +311,8 @@ def test_a_wrong_order_is_refused_with_a_reason(v1, below, change, word):
     assert word.lower() in answer["Error"].lower()
 
 
+#: Stand for the expiry and strike of an option that is listed when the test runs.
+EXPIRY, STRIKE = "an expiry", "a strike"
 PATHS = [
     ("POST", "order", ITC | {"price": "250"}),
     ("PUT", "order", {"order_id": "1", "exchange_code": "NSE", "quantity": "1", "price": "1"}),
@@ -324,27 +326,29 @@ PATHS = [
     ("POST", "squareoff", {**ITC, "product_type": "cash", "stoploss_price": "0", "price": "250"}),
     ("GET", "preview_order", ITC | {"price": "250", "right": "", "expiry_date": "", "strike_price": ""}),
     ("POST", "fnolmtpriceandqtycal", {"underlying": "NIFTY", "exchange_code": "NFO", "product_type": "options",
-                                      "expiry_date": "2026-12-29", "strike_price": "27000", "option_type": "call",
+                                      "expiry_date": EXPIRY, "strike_price": STRIKE, "option_type": "call",
                                       "order_flow": "buy"}),
     ("POST", "margincalculator", {"exchange_code": "NFO", "list_of_positions": [{"strike_price": "0"}]}),
     ("POST", "gttorder", {"exchange_code": "NFO", "stock_code": "NIFTY", "product": "options", "quantity": "65",
-                          "expiry_date": "2026-12-29", "right": "call", "strike_price": "27000",
+                          "expiry_date": EXPIRY, "right": "call", "strike_price": STRIKE,
                           "gtt_type": "single", "order_details": [{"action": "buy", "limit_price": "7", "trigger_price": "8"}]}),
     ("PUT", "gttorder", {"gtt_order_id": "1", "gtt_type": "single", "order_details": []}),
     ("GET", "gttorder", {"exchange_code": "NFO", "from_date": "2026-11-24", "to_date": "2026-11-24"}),
     ("DELETE", "gttorder", {"gtt_order_id": "1", "exchange_code": "NFO"}),
     ("GET", "quotes", {"stock_code": "NIFTY", "exchange_code": "NFO", "product_type": "options", "right": "call",
-                       "expiry_date": "2026-12-29", "strike_price": "27000"}),
+                       "expiry_date": EXPIRY, "strike_price": STRIKE}),
     ("GET", "optionchain", {"stock_code": "NIFTY", "exchange_code": "NFO", "product_type": "options",
-                            "right": "call", "expiry_date": "2026-12-29", "strike_price": "27000"}),
+                            "right": "call", "expiry_date": EXPIRY, "strike_price": STRIKE}),
     ("GET", "historicalcharts", {"interval": "minute", "from_date": "2026-06-29", "to_date": "2026-06-29",
                                  "stock_code": "RELIND", "exchange_code": "NSE", "product_type": "cash"}),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("method", "path", "fields"), PATHS, ids=[f"{m} {p}" for m, p, _ in PATHS])
-def test_odd_values_get_an_answer(v1, method, path, fields):
+def test_odd_values_get_an_answer(v1, option, method, path, fields):
     """Every field in turn missing and of every odd kind: an answer with its reason, no traceback."""
+    known = {EXPIRY: option["expiry_date"], STRIKE: f"{option['strike_price']:g}"}
+    fields = {k: known.get(v, v) if isinstance(v, str) else v for k, v in fields.items()}
     bodies = [[], "x", 5, {}, *({k: v for k, v in fields.items() if k != gone} for gone in fields)]
     bodies += [fields | {name: value} for name in fields for value in ODD]
     for body in bodies:
