@@ -10,6 +10,11 @@ from urllib.parse import urlencode
 from urllib.request import HTTPRedirectHandler, Request, build_opener, urlopen
 
 import pytest
+from conformance_schema import CHAIN, complaints
+
+from breeze_lab.practice import rows
+from breeze_lab.practice.days import midnight
+from breeze_lab.practice.market import Market
 
 REFUSED = (401, {"Status": 5, "Error": "Authentication Fail :: Invalid Checksum."})
 MONDAY = {"from_date": "2026-06-29T09:15:00.000Z", "to_date": "2026-06-29T09:17:00.000Z"}
@@ -233,6 +238,34 @@ def test_quotes_come_in_two_rows(v1):
     assert (nothing["exchange_code"], nothing["ltt"], nothing["ltp"]) == ("NA", "NA", 0)
 
 
+class FirstMorning:
+    """A clock that stands at nine on the first day there is: nothing has traded yet."""
+
+    speed = 1.0
+
+    def now_ms(self):
+        return (midnight(1) + 9 * 3600) * 1000
+
+
+def test_an_untraded_strike_has_zeros_and_no_time():
+    """As the README shows it: circuits and strike are there, `ltt` is empty, all else is zero."""
+    market = Market(1, None, FirstMorning())
+    asked = {"stock_code": "ICIBAN", "exchange_code": "NFO", "product_type": "futures"}
+    expiry = rows.chain(market, asked)[0]["expiry_date"]
+    asked |= {"product_type": "options", "right": "call", "expiry_date": expiry}
+    chain = rows.chain(market, asked)
+    assert len(chain) > 10
+    for row in chain:
+        assert complaints(row, CHAIN) == []
+        assert row["ltt"] == ""
+        assert 0 < row["lower_circuit"] < row["upper_circuit"]
+        known = {"exchange_code", "product_type", "stock_code", "expiry_date", "right",
+                 "strike_price", "upper_circuit", "lower_circuit", "spot_price", "ltt"}  # fmt: skip
+        for name in row.keys() - known:
+            assert row[name] == ("0" if isinstance(row[name], str) else 0.0), name
+            assert type(row[name]) in (str, float), name
+
+
 def test_odd_requests_get_an_answer(v1, v2):
     """Values nobody should send are answered in the envelope, never by a broken page."""
     option = {**FUTURE, "product_type": "options", "right": "call"}
@@ -258,13 +291,13 @@ def test_odd_requests_get_an_answer(v1, v2):
 
 
 def test_every_path_answers_an_envelope(practice, v1):
-    """Unknown paths and later endpoints are JSON with an integer Status."""
+    """Unknown paths and methods are JSON with an integer Status."""
     status, answer = ask(practice["api_url"].replace("/v1/", "/v9/") + "thing", "PUT")
     assert (status, type(answer["Status"])) == (404, int)
-    for method, path in (("GET", "funds"), ("POST", "order"), ("DELETE", "gttorder"), ("PUT", "x")):
-        status, answer = v1(path, {}, method=method)
-        assert (status, answer["Status"], answer["Success"]) == (200, 500, None)
-        assert "practice market" in answer["Error"]
+    assert v1("thing", {}, method="PUT")[1]["Status"] == 404
+    for method, path in (("PUT", "funds"), ("POST", "quotes"), ("GET", "squareoff")):
+        refused = {"Success": None, "Status": 405, "Error": "Method Not Allowed"}
+        assert v1(path, {}, method=method) == (405, refused)
     assert ask(practice["api_url"] + "customerdetails", "POST", {})[0] == 405
     for address in ("stream_url", "feeds_url", "ohlc_url"):
         assert ask(practice[address] + "/thing")[1]["Status"] == 404

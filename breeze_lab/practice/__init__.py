@@ -8,9 +8,11 @@ stored and any range of the past ten years answers at once.
 Rooms, from the ground up: `noise` (hashes), `split` (a bar into shorter bars),
 `universe` and `contracts` (what is listed), `prices` (what it costs when),
 `derivatives` (futures and options of it), `history` (rows of the REST
-answers), `master` (the security master), `frames` (stream layouts), `market`
-(what trades now), `rest`, `login` and `streams` (the wire), `server` (the
-process). Beside them `recording` and `replay` put a recorded day in the place
-of an invented one, and `recorder` writes one. It imports only values of
+answers), `master` (the security master), `frames` and `layouts` (stream
+layouts), `market` (what trades now), `orders` and `desk` (the account's orders
+against it), `desk_rows`, `order_frames` and `strategies` (how the broker tells
+of them), `rest`, `desk_rest`, `order_feed` and `streams` (the wire), `server`
+(the process). Beside them `recording` and `replay` put a recorded day in the
+place of an invented one, and `recorder` writes one. It imports only values of
 `breeze_lab`; nothing of `breeze_lab` imports it.
 """

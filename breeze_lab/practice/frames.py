@@ -15,6 +15,7 @@ import numpy as np
 from breeze_lab.bars import Interval
 from breeze_lab.practice.market import rupees
 from breeze_lab.practice.universe import RUPEE
+from breeze_lab.ticks import Depth
 
 if TYPE_CHECKING:
     from datetime import date
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
     from breeze_lab.practice.history import Series
     from breeze_lab.practice.market import Live, Quote
     from breeze_lab.practice.universe import Contract
+    from breeze_lab.ticks import DepthLevel, Tick
 
-__all__ = ["CANDLE_EVENTS", "MONTHS", "candle", "clock_text", "dated", "depth", "quote"]
+__all__ = [
+    "CANDLE_EVENTS", "MONTHS", "candle", "clock_text", "dated", "depth", "encode", "quote",
+]  # fmt: skip
 
 #: Candle events by interval.
 CANDLE_EVENTS: Final = {
@@ -128,9 +132,62 @@ def _turnover(now: Quote, contract: Contract) -> str | float:
     value = now.value * contract.tick / RUPEE * (1000 if contract.exchange == "NDX" else 1)
     if contract.exchange == "BFO":
         return round(value / _LAKH, 2)
-    if value >= _CRORE:
-        return f"{value / _CRORE:.2f}C"
-    return f"{value / _LAKH:.2f}L"
+    return f"{value / _CRORE:.2f}C" if value >= _CRORE else f"{value / _LAKH:.2f}L"
+
+
+def encode(value: Tick | Depth, *, derivative: bool = False) -> list[Any]:
+    """Return the frame that `breeze_lab.ticks.decode_frame` reads as `value`.
+
+    For quotes and depth of all markets but MCX and the index feed, whose frames
+    say more than a `Tick` keeps. NSE rooms do not tell cash from a `derivative`
+    without open interest, which gets the empty texts of older recordings.
+    """
+    if isinstance(value, Depth):
+        market = value.room.partition(".")[0]
+        rows = [_row(market, level) for level in value.levels]
+        return [value.room, int(value.exchange_time.timestamp()), rows]
+    market = value.room.partition(".")[0]
+    head = [
+        value.room, value.open, value.last, value.high, value.low, value.change_percent, value.bid,
+        value.bid_quantity, value.ask, value.ask_quantity, value.last_quantity,
+        value.average_price,
+    ]  # fmt: skip
+    if derivative or market in ("8", "13") or value.open_interest is not None:
+        known = value.open_interest is not None
+        head += [value.open_interest, value.open_interest_change] if known else ["", ""]
+    index = value.volume is None
+    trend = ("+" if (value.last or 0) > (value.previous_close or 0) else "-") if index else ""
+    moment = value.exchange_time
+    tail = [
+        value.volume, value.total_bid_quantity, value.total_ask_quantity,
+        _turnover_text(value.turnover, in_lakhs=market == "8"), trend, value.lower_circuit,
+        value.upper_circuit, int(moment.timestamp()) if moment else 0, value.previous_close,
+    ]  # fmt: skip
+    return [_wire(item) for item in head + tail]
+
+
+def _row(market: str, level: DepthLevel) -> list[Any]:
+    bid, ask = _wire(level.bid), _wire(level.ask)
+    if market == "1":
+        return [bid, level.bid_quantity, ask, level.ask_quantity]
+    if market == "8":
+        return [bid, level.bid_quantity, level.bid_orders, ask, level.ask_quantity,
+                level.ask_orders]  # fmt: skip
+    return [bid, level.bid_quantity, level.bid_orders, "", ask, level.ask_quantity,
+            level.ask_orders, ""]  # fmt: skip
+
+
+def _wire(value: Any) -> Any:
+    """Return a number as the wire writes it: whole when it is whole."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _turnover_text(rupees_: float | None, *, in_lakhs: bool) -> str | float | None:
+    if rupees_ is None:
+        return None
+    if in_lakhs:
+        return round(rupees_ / _LAKH, 2)
+    return f"{rupees_ / _CRORE:.2f}C" if rupees_ >= _CRORE else f"{rupees_ / _LAKH:.2f}L"
 
 
 def clock_text(epoch_s: int) -> str:

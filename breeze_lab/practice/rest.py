@@ -17,22 +17,21 @@ from urllib.parse import urlencode, urlsplit
 from aiohttp import web
 
 from breeze_lab.practice import rows
+from breeze_lab.practice.desk_rest import NO_DATA, Answer, DeskRest, some
+from breeze_lab.practice.orders import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from breeze_lab.practice.account import Account
+    from breeze_lab.practice.desk import Desk
     from breeze_lab.practice.market import Market
 
 __all__ = ["Rest", "no_such_path"]
 
 #: What the broker answers to any signed request it does not believe.
 _NOT_SIGNED: Final = {"Status": 5, "Error": "Authentication Fail :: Invalid Checksum."}
-_V1_LATER: Final = (
-    "dematholdings", "funds", "margin", "order", "portfolioholdings", "portfoliopositions",
-    "optionchain", "squareoff", "trades", "preview_order", "fnolmtpriceandqtycal",
-    "margincalculator", "gttorder",
-)  # fmt: skip
+_NO_METHOD: Final = {"Success": None, "Status": 405, "Error": "Method Not Allowed"}
 _PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8">
 <title>Practice market</title>
 <style>body{{font:16px system-ui;max-width:34em;margin:12vh auto;padding:0 1em}}
@@ -44,23 +43,35 @@ def _envelope(success: Any, status: int = 200, error: str | None = None) -> web.
     return web.json_response({"Success": success, "Status": status, "Error": error})
 
 
+def _envelope_v2(success: Any, status: int = 200, error: str | None = None) -> web.Response:
+    """Return the same in the order in which version 2 writes it."""
+    return web.json_response({"Error": error, "Status": status, "Success": success})
+
+
 class Rest:
     """Handlers of the REST side.
 
     Parameters
     ----------
-    market, account
-        What is asked about, and by whom.
+    market, account, desk
+        What is asked about, by whom, and their orders.
     master
         Returns the zip of a market date and its ETag; slow, so it is called in a thread.
     """
 
     def __init__(
-        self, market: Market, account: Account, master: Callable[[], tuple[bytes, str]]
-    ) -> None:
+        self, market: Market, account: Account, desk: Desk,
+        master: Callable[[], tuple[bytes, str]],
+    ) -> None:  # fmt: skip
         """Count from zero."""
         self.market = market
         self.account = account
+        self._handlers: dict[tuple[str, str], Callable[[dict[str, Any]], Any]] = {
+            ("GET", "historicalcharts"): self._history_v1,
+            ("GET", "quotes"): self._quotes,
+            ("GET", "optionchain"): self._option_chain,
+            **DeskRest(market, desk).handlers,
+        }
         self.master = master
         self.calls = 0
 
@@ -116,45 +127,48 @@ class Rest:
             return self._customer_details(request, body)
         if not self.account.signed(request.headers, body):
             return web.json_response(_NOT_SIGNED, status=401)
-        fields = _json(body)
-        answers = {"historicalcharts": self._history_v1, "quotes": self._quotes}
+        return await self._answer(request, name, _json(body))
+
+    async def _answer(
+        self, request: web.Request, name: str, fields: dict[str, Any] | None
+    ) -> web.Response:
+        handler = self._handlers.get((request.method, name))
+        if handler is None:
+            if any(name == known for _, known in self._handlers):
+                return web.json_response(_NO_METHOD, status=405)
+            return await no_such_path(request)
         if fields is None:
             return _envelope(None, 500, "Request Object is Null")
-        if request.method != "GET" or name not in answers:
-            what = "does not offer" if name in _V1_LATER else "does not know"
-            return _envelope(
-                None, 500, f"The practice market {what} {request.method} {name[:40]} yet."
-            )
         try:
-            return await asyncio.to_thread(answers[name], fields)
-        except rows.BadRequest as exc:
+            return _envelope(await asyncio.to_thread(handler, fields))
+        except (rows.BadRequest, Refusal) as exc:
             return _envelope(None, 500, str(exc))
+        except Answer as answer:
+            return web.json_response(answer.body)
 
     def _customer_details(self, request: web.Request, body: bytes) -> web.Response:
         if request.method != "GET":
-            return web.json_response(
-                {"Success": None, "Status": 405, "Error": "Method Not Allowed"}, status=405
-            )
+            return web.json_response(_NO_METHOD, status=405)
         fields = _json(body) or {}
         refused = self.account.exchange(fields.get("AppKey"), fields.get("SessionToken"))
         if refused is not None:
             return _envelope(None, *refused)
         return _envelope(self.account.details(self.market.clock.now()))
 
-    def _history_v1(self, fields: dict[str, Any]) -> web.Response:
-        interval = rows.V1_INTERVALS.get(str(fields.get("interval")))
+    def _history_v1(self, fields: dict[str, Any]) -> Any:
+        interval = rows.V1_INTERVALS.get(str(fields.get("interval")).lower())
         exchange = str(fields.get("exchange_code") or "").upper()
         if interval is None or exchange in ("BSE", "BFO"):
-            return _envelope(None, 500, "No Data Found")
+            raise Refusal(NO_DATA)
         contract = rows.contract_of(self.market, fields)
-        found = rows.candles_v1(self.market, contract, interval, fields) if contract else []
-        return _envelope(found) if found else _envelope(None, 500, "No Data Found")
+        return some(rows.candles_v1(self.market, contract, interval, fields) if contract else [])
 
-    def _quotes(self, fields: dict[str, Any]) -> web.Response:
+    def _quotes(self, fields: dict[str, Any]) -> Any:
         contract = rows.contract_of(self.market, fields)
-        if contract is None:
-            return _envelope(None, 500, "No Data Found")
-        return _envelope(rows.quotes(self.market, contract))
+        return some(rows.quotes(self.market, contract) if contract else [])
+
+    def _option_chain(self, fields: dict[str, Any]) -> Any:
+        return some(rows.chain(self.market, fields))
 
     # -- version 2, master, the rest ----------------------------------------
 
@@ -166,19 +180,19 @@ class Rest:
                 {"Error": "Invalid session or key.", "Status": 401, "Success": None}, status=401
             )
         fields = dict(request.query)
-        interval = rows.V2_INTERVALS.get(fields.get("interval", ""))
+        interval = rows.V2_INTERVALS.get(fields.get("interval", "").lower())
         if interval is None:
-            return _envelope(None, 500, "Invalid interval")
+            return _envelope_v2(None, 500, "Invalid interval")
         try:
             contract = rows.contract_of(self.market, fields)
             if contract is None:
-                return _envelope([])
+                return _envelope_v2([])
             found = await asyncio.to_thread(
                 rows.candles_v2, self.market, contract, interval, fields
             )
         except rows.BadRequest as exc:
-            return _envelope(None, 500, str(exc))
-        return _envelope(found)
+            return _envelope_v2(None, 500, str(exc))
+        return _envelope_v2(found)
 
     async def security_master(self, request: web.Request) -> web.Response:
         """Serve the zip, or 304 when the caller has it."""

@@ -24,14 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from breeze_lab.practice.history import Series
-    from breeze_lab.practice.market import Market
+    from breeze_lab.practice.market import Live, Market
     from breeze_lab.practice.universe import Contract
 
-__all__ = ["BadRequest", "candles_v1", "candles_v2", "contract_of", "quotes"]
+__all__ = ["BadRequest", "candles_v1", "candles_v2", "chain", "contract_of", "quotes"]
 
 #: Intervals by wire spelling; v1 knows no seconds.
 V1_INTERVALS: Final = {
     "minute": Interval.M1, "5minute": Interval.M5, "30minute": Interval.M30, "day": Interval.D1,
+    "1minute": Interval.M1, "1day": Interval.D1,  # how the SDK sends what is not in lower case
 }  # fmt: skip
 V2_INTERVALS: Final = {
     "1second": Interval.S1, "1minute": Interval.M1, "5minute": Interval.M5,
@@ -40,6 +41,9 @@ V2_INTERVALS: Final = {
 _DERIVATIVES: Final = ("NFO", "BFO", "NDX", "MCX")
 _MONTHS: Final = {m.upper(): i for i, m in enumerate(MONTHS, 1)}
 _IST_OFFSET: Final = 19_800
+_RIGHTS: Final = {"call": "CE", "put": "PE", "ce": "CE", "pe": "PE"}
+#: An option chain is named by so many of expiry, right and strike.
+_LEAST_FIELDS: Final = 2
 
 
 class BadRequest(Exception):
@@ -87,18 +91,21 @@ def contract_of(market: Market, request: Mapping[str, Any]) -> Contract | None:
     expiry = day(str(request.get("expiry_date") or ""))
     if expiry is None:
         return None
-    right = {"call": "CE", "put": "PE", "ce": "CE", "pe": "PE"}.get(
-        str(request.get("right") or "").lower(), ""
-    )
+    right = _RIGHTS.get(str(request.get("right") or "").lower(), "")
     if not product.startswith("option"):
         return market.listing.find(exchange, code, expiry)
+    strike = _strike(request)
+    return market.listing.find(exchange, code, expiry, strike, right) if right else None
+
+
+def _strike(request: Mapping[str, Any]) -> float:
     try:
         strike = float(request.get("strike_price") or 0)
     except (TypeError, ValueError) as exc:
         raise BadRequest("Invalid strike price") from exc
     if not math.isfinite(strike):
         raise BadRequest("Invalid strike price")
-    return market.listing.find(exchange, code, expiry, strike, right) if right else None
+    return strike
 
 
 def _bars(
@@ -128,7 +135,6 @@ def candles_v2(
 ) -> list[dict[str, Any]]:
     """Return version 2 rows, ascending: numbers, and no key that does not apply."""
     found = _bars(market, contract, interval, request)
-    head = {"stock_code": contract.code, "exchange_code": contract.exchange}
     tail: dict[str, Any] = {}
     if contract.expiry is not None:
         tail["product_type"] = "Options" if contract.strike is not None else "Futures"
@@ -143,11 +149,12 @@ def candles_v2(
         _volumes(contract, found), interest, strict=True,
     )  # fmt: skip
     for stamp, o, h, lo, c, volume, oi in lines:
-        row = {"datetime": stamp, **head, "open": o, "high": h, "low": lo, "close": c}
-        row["volume"] = volume
-        if tail:
-            row |= {"open_interest": oi, **tail}
-        rows.append(row)
+        row = {
+            "close": c, "datetime": stamp, "exchange_code": contract.exchange, "high": h,
+            "low": lo, "open": o, "stock_code": contract.code, "volume": volume,
+        }  # fmt: skip
+        # Version 2 writes its keys in alphabetical order.
+        rows.append(dict(sorted({**row, "open_interest": oi, **tail}.items())) if tail else row)
     return rows
 
 
@@ -218,32 +225,81 @@ def _twin(contract: Contract, exchange: str) -> Contract | None:
 
 
 def _placeholder(contract: Contract) -> dict[str, Any]:
-    numbers = (
-        "ltp", "best_bid_price", "best_offer_price", "open", "high", "low", "previous_close",
-        "ltp_percent_change", "upper_circuit", "lower_circuit",
-    )  # fmt: skip
+    zero = 0.0
     return {
         "exchange_code": "NA", "product_type": "", "stock_code": contract.code,
-        "expiry_date": None, "right": None, "strike_price": 0.0,
-        **dict.fromkeys(numbers, 0.0),
-        "ltt": "NA", "best_bid_quantity": "0", "best_offer_quantity": "0",
-        "total_quantity_traded": "0", "spot_price": None,
+        "expiry_date": None, "right": None, "strike_price": zero, "ltp": zero, "ltt": "NA",
+        "best_bid_price": zero, "best_bid_quantity": "0", "best_offer_price": zero,
+        "best_offer_quantity": "0", "open": zero, "high": zero, "low": zero,
+        "previous_close": zero, "ltp_percent_change": zero, "upper_circuit": zero,
+        "lower_circuit": zero, "total_quantity_traded": "0", "spot_price": None,
     }  # fmt: skip
 
 
-def _quote_row(market: Market, contract: Contract) -> dict[str, Any]:
+def chain(market: Market, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of ``optionchain``: by expiry, strike and right.
+
+    Parameters
+    ----------
+    request
+        A stock code and for options two of expiry, strike and right; for
+        futures none of them is needed.
+
+    Raises
+    ------
+    BadRequest
+        When fewer are given, or one cannot be read.
+    """
+    exchange = str(request.get("exchange_code") or "").upper()
+    code = str(request.get("stock_code") or "").upper()
+    options = str(request.get("product_type") or "").lower().startswith("option")
+    expiry = day(str(request.get("expiry_date") or ""))
+    right = _RIGHTS.get(str(request.get("right") or "").lower(), "") if options else ""
+    strike = _strike(request) if options else 0.0
+    if options and sum((expiry is not None, bool(right), strike > 0)) < _LEAST_FIELDS:
+        raise BadRequest(
+            "Atleast two inputs are required out of Expiry-Date, Right & Strike-Price."
+        )
+    found = [
+        c for c in market.listing.contracts
+        if c.exchange == exchange and c.code == code and exchange in ("NFO", "BFO")
+        and c.kind == ("option" if options else "future")
+        and expiry in (None, c.expiry) and right in ("", c.right) and strike in (0.0, c.strike)
+    ]  # fmt: skip
+    found.sort(key=lambda c: (c.expiry or date.max, c.strike or 0, c.right))
+    return [_chain_row(market, contract) for contract in found]
+
+
+def _chain_row(market: Market, contract: Contract) -> dict[str, Any]:
     live = market.live(contract)
-    now, book = live.quote, live.book(1)
+    now, book = live.quote, live.book(1) if live.quote.time_ms else None
+    return {
+        **_quote_row(market, contract, live), "ltq": str(now.last_quantity),
+        "open_interest": float(now.interest), "chnge_oi": float(now.interest_change),
+        "total_buy_qty": str(book.total_bid if book else 0),
+        "total_sell_qty": str(book.total_ask if book else 0),
+    }  # fmt: skip
+
+
+def _quote_row(market: Market, contract: Contract, live: Live | None = None) -> dict[str, Any]:
+    live = live or market.live(contract)
+    now = live.quote
+    book = live.book(1) if now.time_ms else None  # who never traded has no book to show
+    lower, upper = now.lower, now.upper
+    if not now.time_ms:
+        number = number_at(market.clock.now_ms() / 1000)
+        lower, upper = market.prices.circuit(contract, number)
 
     def money(ticks: int) -> float:
         return float(rupees(ticks, contract))
 
-    bid = book.bids[0] if book.bids else (0, 0, 0)
-    ask = book.asks[0] if book.asks else (0, 0, 0)
+    bid = book.bids[0] if book and book.bids else (0, 0, 0)
+    ask = book.asks[0] if book and book.asks else (0, 0, 0)
     index = contract.kind == "index"
     if index:
         bid = ask = (0, 0, 0)
-    change = (now.last - now.previous_close) / now.previous_close * 100 if now.previous_close else 0
+    before = now.previous_close
+    change = (now.last - before) / before * 100 if before else 0.0
     stamp = clock_text(now.time_ms // 1000)
     option = contract.strike is not None
     spot = market.live(contract.leader) if contract.expiry is not None and contract.leader else None
@@ -261,7 +317,7 @@ def _quote_row(market: Market, contract: Contract) -> dict[str, Any]:
         "open": money(now.open), "high": money(now.high), "low": money(now.low),
         "previous_close": money(now.previous_close),
         "ltp_percent_change": round(change, 2),
-        "upper_circuit": money(now.upper), "lower_circuit": money(now.lower),
+        "upper_circuit": money(upper), "lower_circuit": money(lower),
         "total_quantity_traded": "0" if index else str(now.volume),
         "spot_price": f"{rupees(spot.quote.last, spot.contract)}" if spot else None,
     }  # fmt: skip

@@ -36,6 +36,7 @@ from breeze_lab.practice.character import Character
 from breeze_lab.practice.director import Director, only
 from breeze_lab.practice.market import Market
 from breeze_lab.practice.market_clock import FASTEST, SLOWEST, MarketClock
+from breeze_lab.practice.order_feed import OrderFeed
 from breeze_lab.practice.replay_market import ReplayMarket
 from breeze_lab.practice.rest import Rest, no_such_path
 from breeze_lab.practice.sockets import SocketServer
@@ -118,9 +119,11 @@ class Practice:
         self.quotes = QuoteHub(self.market, round(options.quote_interval * 1000))
         self.candles = CandleHub(self.market)
         self.stream = SocketServer(self.account, self.quotes)
-        self.feeds = SocketServer(self.account, FeedsHub())
+        self.calls = FeedsHub(self.market)
+        self.feeds = SocketServer(self.account, self.calls)
         self.ohlc = SocketServer(self.account, self.candles)
-        self.rest = Rest(self.market, self.account, self._master)
+        self.orders = OrderFeed(self.market, self.account, self.calls, self.feeds)
+        self.rest = Rest(self.market, self.account, self.orders.desk, self._master)
         self.last_use = time.monotonic()
         self._building = threading.Lock()
         self._masters: dict[date, tuple[bytes, str]] = {}
@@ -145,6 +148,8 @@ class Practice:
                 asyncio.ensure_future(self.quotes.run()),
                 asyncio.ensure_future(self.candles.run()),
                 asyncio.ensure_future(self._end_sessions()),
+                asyncio.ensure_future(self.calls.run()),
+                asyncio.ensure_future(self.orders.run()),
             ]
             # Built before the first ask, and no reason to wait for when the process ends.
             threading.Thread(target=self._master, daemon=True).start()
@@ -215,7 +220,7 @@ class Practice:
 
     async def _control(self, request: web.Request) -> web.Response:
         answer = await self.director.handle(request)
-        for hub in (self.quotes, self.candles):
+        for hub in (self.quotes, self.candles, self.calls):
             hub.wake()
         return answer
 
@@ -239,14 +244,14 @@ class Practice:
         if not ipaddress.ip_address(request.remote or "0.0.0.0").is_loopback:  # noqa: S104
             return web.json_response({"Error": "Only this machine may ask."}, status=403)
         streams = {"stream": self.stream, "feeds": self.feeds, "ohlc": self.ohlc}
-        rooms = dict(self.quotes.counts())
+        rooms = dict(self.quotes.counts()) | self.calls.counts()
         rooms |= {f"ohlc {name}": count for name, count in self.candles.counts().items()}
         return web.json_response(
             {
                 "connections": {name: len(s.connections) for name, s in streams.items()},
                 "rooms": rooms,
                 "calls": self.rest.calls,
-                "frames": self.quotes.frames + self.candles.frames,
+                "frames": self.quotes.frames + self.candles.frames + self.calls.frames,
                 "now": self.market.clock.now().isoformat(),
                 "speed": self.market.clock.speed,
                 "paused": self.market.clock.paused,

@@ -21,12 +21,14 @@ import msgspec
 import numpy as np
 
 from breeze_lab.bars import Interval
-from breeze_lab.practice import derivatives, frames
+from breeze_lab.practice import derivatives, frames, strategies
 from breeze_lab.practice.days import midnight, number_at
 from breeze_lab.practice.history import Series, series
 from breeze_lab.practice.noise import key_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from breeze_lab.practice.market import Live, Market
     from breeze_lab.practice.sockets import Connection
     from breeze_lab.practice.universe import Contract
@@ -82,18 +84,103 @@ class _Room:
 
 
 class FeedsHub:
-    """The order stream: holds connections; order frames come with orders."""
+    """The order stream: order frames for whoever is connected, and rooms of recommendations.
+
+    Parameters
+    ----------
+    market
+        What recommendations are made of.
+    """
+
+    def __init__(self, market: Market) -> None:
+        """Start without listeners."""
+        self.market = market
+        self.frames = 0
+        self._rooms: dict[str, set[Connection]] = {room: set() for room in strategies.ROOMS}
+        self._joins: deque[tuple[Connection, str]] = deque()
+        self._told: dict[str, tuple[int, int]] = {}
+        self._changed = asyncio.Event()
+
+    def counts(self) -> Counter[str]:
+        """Return how many connections listen to each room."""
+        return Counter({room: len(heard) for room, heard in self._rooms.items() if heard})
 
     def join(self, connection: Connection, room: str) -> None:
-        """Accept any room."""
+        """Listen to recommendations; other rooms are accepted and silent."""
         connection.rooms.add(room)
+        if room in self._rooms:
+            self._joins.append((connection, room))
+            self._changed.set()
 
     def leave(self, connection: Connection, room: str) -> None:
         """Forget a room."""
         connection.rooms.discard(room)
+        if room in self._rooms:
+            self._rooms[room].discard(connection)
 
     def gone(self, connection: Connection) -> None:
-        """Nothing is kept of a connection."""
+        """Stop telling it anything."""
+        connection.rooms.clear()
+        for heard in self._rooms.values():
+            heard.discard(connection)
+
+    def wake(self) -> None:
+        """Look at the clock again: somebody has moved it."""
+        self._changed.set()
+
+    def order(self, frame: list[str], connections: Iterable[Connection]) -> None:
+        """Send an order frame to its owner's connections, which need no room for it."""
+        packet = _packet("order", frame)
+        for connection in connections:
+            connection.send(packet)
+            self.frames += 1
+
+    async def run(self) -> None:
+        """Tell recommendations until cancelled: at once to who joins, then as they change."""
+        while True:
+            self._changed.clear()
+            while self._joins:
+                connection, room = self._joins.popleft()
+                if room in connection.rooms:
+                    self._rooms[room].add(connection)
+                    call = await self._newest(room)
+                    if call is not None:
+                        await self._tell(room, {connection}, call)
+            for room, heard in self._rooms.items():
+                if heard:
+                    await self._update(room, heard)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_IDLE_S):
+                    await self._changed.wait()
+
+    async def _newest(self, room: str) -> strategies.Call | None:
+        now_ms = self.market.clock.now_ms()
+        return await asyncio.to_thread(strategies.call_at, self.market.prices, room, now_ms)
+
+    async def _update(self, room: str, heard: set[Connection]) -> None:
+        """Tell a new call, or every market minute how the newest one stands."""
+        now_ms = self.market.clock.now_ms()
+        minute = now_ms // 60_000
+        number, told = self._told.get(room, (0, 0))
+        if told == minute:
+            return
+        call = await self._newest(room)
+        self._told[room] = call.number if call else number, minute
+        if call is None:
+            return
+        if number and call.number != number:
+            await self._tell(room, heard, call)
+        elif number and (now_ms // 1000 - call.start_s) <= strategies.PERIOD_S:
+            await self._tell(room, heard, call, now_ms)
+
+    async def _tell(
+        self, room: str, heard: set[Connection], call: strategies.Call, now_ms: int | None = None
+    ) -> None:
+        frame = await asyncio.to_thread(strategies.frame, self.market.prices, call, now_ms)
+        packet = _packet("stock", frame)
+        for connection in [c for c in heard if room in c.rooms]:
+            connection.send(packet)
+            self.frames += 1
 
 
 class QuoteHub:
