@@ -9,7 +9,10 @@ Rooms, from the ground up: `noise` (hashes), `split` (a bar into shorter bars),
 `universe` and `contracts` (what is listed), `prices` (what it costs when),
 `derivatives` (futures and options of it), `history` (rows of the REST
 answers), `master` (the security master), `frames` (stream layouts), `market`
-(what trades now), `rest`, `login` and `streams` (the wire), `server` (the
-process). It imports only values of `breeze_lab`; nothing of `breeze_lab`
-imports it.
+(what trades now), `rest`, `login` and `streams` (the wire), `director` (who
+may drive it), `fault_kinds`, `faults`, `fault_streams`, `fault_frames` and
+`fault_answers` (bad weather), `budget` (the broker's limits), `server` (the
+process). `control` is the client that drives it from outside. It imports only
+values of `breeze_lab`; nothing of `breeze_lab` imports it but the command and,
+for the magics, `control`.
 """

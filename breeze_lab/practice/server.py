@@ -29,7 +29,11 @@ from aiohttp import web
 from breeze_lab import clock, processes
 from breeze_lab.practice import master
 from breeze_lab.practice.account import Account
+from breeze_lab.practice.budget import Budget
 from breeze_lab.practice.director import Director, only
+from breeze_lab.practice.fault_answers import Answers
+from breeze_lab.practice.fault_streams import Port, StreamFaults
+from breeze_lab.practice.faults import Faults
 from breeze_lab.practice.market import Market
 from breeze_lab.practice.market_clock import FASTEST, SLOWEST, MarketClock
 from breeze_lab.practice.rest import Rest, no_such_path
@@ -41,7 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Options", "Practice", "main"]
 
-_STOP_S: Final = 0.3
 #: How often it is looked whether the session has ended, in real seconds.
 _SESSION_CHECK_S: Final = 0.1
 
@@ -62,6 +65,8 @@ class Options:
         Market time to begin at, aware IST, and whether it stands still at first.
     keep_sessions, one_shot
         See `breeze_lab.practice.account.Account`.
+    no_limits
+        Never refuse a call because of the account's budget.
     """
 
     host: str = "127.0.0.1"
@@ -73,6 +78,7 @@ class Options:
     paused: bool = False
     keep_sessions: bool = False
     one_shot: bool = False
+    no_limits: bool = False
 
 
 class Practice:
@@ -97,11 +103,16 @@ class Practice:
         )
         self.director = Director(market_clock)
         self.director.add("expire", self._expire)
+        self.faults = Faults(self.director)
         self.quotes, self.candles = QuoteHub(self.market), CandleHub(self.market)
-        self.stream = SocketServer(self.account, self.quotes)
-        self.feeds = SocketServer(self.account, FeedsHub())
-        self.ohlc = SocketServer(self.account, self.candles)
+        self.stream = SocketServer(self.account, self.quotes, self.faults)
+        self.feeds = SocketServer(self.account, FeedsHub(), self.faults)
+        self.ohlc = SocketServer(self.account, self.candles, self.faults)
         self.rest = Rest(self.market, self.account, self._master)
+        self.budget = Budget(lambda: self.market.today, on=not options.no_limits)
+        self.answers = Answers(self.faults, self.budget, self.market, self._master)
+        servers = (self.stream, self.feeds, self.ohlc)
+        self.streams = StreamFaults(self.faults, servers, self.market, self.account)
         self.last_use = time.monotonic()
         self._building = threading.Lock()
         self._masters: dict[date, tuple[bytes, str]] = {}
@@ -118,10 +129,15 @@ class Practice:
     async def serving(self) -> AsyncIterator[dict[str, Any]]:
         """Listen; the value is the ready record."""
         ports = [self.options.port + i if self.options.port else 0 for i in range(3)]
+        apps = (self._main_app(), _app(self.stream), _app(self.feeds))
+        listeners = [
+            Port(app, self.options.host, port) for app, port in zip(apps, ports, strict=True)
+        ]
         async with contextlib.AsyncExitStack() as stack:
-            main = await stack.enter_async_context(self._listen(self._main_app(), ports[0]))
-            stream = await stack.enter_async_context(self._listen(_app(self.stream), ports[1]))
-            feeds = await stack.enter_async_context(self._listen(_app(self.feeds), ports[2]))
+            main, stream, feeds = [
+                await stack.enter_async_context(port.listening()) for port in listeners
+            ]
+            self.streams.ports = listeners[1:]
             tasks = [
                 asyncio.ensure_future(self.quotes.run()),
                 asyncio.ensure_future(self.candles.run()),
@@ -138,23 +154,14 @@ class Practice:
                     server.close()
 
     def _main_app(self) -> web.Application:
-        app = web.Application(middlewares=[self._note_use])
+        app = web.Application(
+            middlewares=[self._note_use, self.answers.weather, self.answers.limits]
+        )
         app.router.add_get("/ohlcvstream/", self.ohlc.handle)
         app.router.add_get("/practice/status", self._status)
         app.router.add_post("/practice/control", self._control)
         self.rest.add_routes(app)
         return app
-
-    @contextlib.asynccontextmanager
-    async def _listen(self, app: web.Application, port: int) -> AsyncIterator[str]:
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_S)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, self.options.host, port).start()
-            host, bound = runner.addresses[0][:2]
-            yield f"http://{host}:{bound}"
-        finally:
-            await runner.cleanup()
 
     @web.middleware
     async def _note_use(
@@ -191,6 +198,7 @@ class Practice:
             "seed": self.options.seed,
             "speed": self.options.speed,
             "open_since": since.isoformat() if since else None,
+            "no_limits": self.options.no_limits,
         }
 
     async def _control(self, request: web.Request) -> web.Response:
@@ -199,9 +207,9 @@ class Practice:
             hub.wake()
         return answer
 
-    def _expire(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+    async def _expire(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         only(fields)
-        self.account.expire()
+        await self.faults.order("expire")
         return {}
 
     async def _end_sessions(self) -> None:
@@ -230,6 +238,8 @@ class Practice:
                 "now": self.market.clock.now().isoformat(),
                 "speed": self.market.clock.speed,
                 "paused": self.market.clock.paused,
+                "faults": self.faults.to_list(),
+                "limits": self.budget.to_dict(),
             }
         )
 
@@ -251,7 +261,8 @@ def _app(server: SocketServer) -> web.Application:
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="breeze-lab practice",
-        description="A loopback exchange that speaks Breeze's wire protocol. Prices are invented.",
+        description="A loopback exchange that speaks Breeze's wire protocol. Prices are invented. "
+        "A word instead of options drives the one that runs: see breeze-lab practice help.",
     )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="first of three ports; 0: free ones")
@@ -272,6 +283,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
                         help="sessions outlive the market's midnight")  # fmt: skip
     parser.add_argument("--one-shot", action="store_true",
                         help="an api session can be exchanged once only")  # fmt: skip
+    parser.add_argument("--no-limits", action="store_true",
+                        help="never refuse calls beyond 100 a minute, 5,000 a day")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     parser.add_argument("--runtime", type=Path, metavar="DIR", help="run once per folder")
     parser.add_argument("--idle-exit", type=float, default=0.0, metavar="SECONDS")
@@ -294,6 +307,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         host=chosen.host, port=chosen.port, seed=chosen.seed, speed=chosen.speed,
         open_since=since, at=chosen.at, paused=chosen.paused,
         keep_sessions=chosen.keep_sessions, one_shot=chosen.one_shot,
+        no_limits=chosen.no_limits,
     )  # fmt: skip
     with contextlib.ExitStack() as stack:
         if chosen.runtime:
