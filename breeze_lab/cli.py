@@ -38,9 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["practice"]:  # it has its own options
-        from breeze_lab.practice.server import main as serve
-
-        return serve(words[1:])
+        return _practice(words[1:])
     parser = _parser()
     # `breeze-lab --no-browser` is `breeze-lab lab --no-browser`.
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
@@ -66,6 +64,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _practice(words: list[str]) -> int:
+    """Serve a practice market, or drive the one that runs when the first is no option."""
+    if not words or words[0].startswith("-"):
+        from breeze_lab.practice.server import main as serve
+
+        return serve(words)
+    from breeze_lab.practice import control
+
+    try:
+        print(control.follow(words))
+    except BreezeLabError as exc:
+        print(f"{type(exc).__name__}: {exc}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="breeze-lab", description="Research Indian markets in Jupyter."
@@ -78,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     lab.add_argument("--folder", type=Path, help="where notebooks live (default: ./breeze-lab)")
     lab.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
     lab.add_argument("--no-practice", action="store_true", help="do not start the practice market")
-    verbs.add_parser("practice", help="run the practice market alone", add_help=False)
+    verbs.add_parser("practice", help="run the practice market, or drive it (help)", add_help=False)
     verbs.add_parser("status", help="who is logged in, and how the feed is")
     verbs.add_parser("stop", help="end the relay and the practice market")
     relay = verbs.add_parser("relay", help="look at or stop the relay")

@@ -1,4 +1,4 @@
-"""The magics: ``%breeze_login``, ``%breeze_status``, ``%candles``, ``%quote``.
+"""The magics: ``%breeze_login``, ``%breeze_status``, ``%breeze_practice``, ``%candles`` and more.
 
 A thin face of `breeze_lab.lab` that reads a magic's line. It imports nothing
 but IPython until a magic runs. A secret never belongs on a line, because lines
@@ -68,6 +68,33 @@ class BreezeMagics(Magics):
         if line.strip():
             raise UsageError("%breeze_status takes no arguments.")
         return lab.status()
+
+    @line_magic
+    def breeze_practice(self, line: str) -> None:
+        """Drive the practice market: its clock, and faults at will.
+
+        ::
+
+            %breeze_practice              where it stands, and all that can be typed
+            %breeze_practice drop 30s     break something; it heals by itself
+            %breeze_practice speed 60
+            %breeze_practice jump 09:15
+            %breeze_practice clear
+
+        It never touches a real account.
+        """
+        from breeze_lab import session  # noqa: PLC0415 - see breeze_login
+        from breeze_lab.errors import SettingsError  # noqa: PLC0415 - see breeze_login
+        from breeze_lab.practice import control  # noqa: PLC0415 - see breeze_login
+
+        now = session.peek()
+        if now is not None and not now.practice:
+            raise SettingsError(
+                "%breeze_practice only drives the practice market, and this notebook is logged in "
+                "to ICICI Direct. Nothing was done. Use a notebook of its own: "
+                "%breeze_login practice."
+            )
+        print(control.follow(shlex.split(line)))  # noqa: T201 - see breeze_login
 
     @line_magic
     def candles(self, line: str) -> LiveChart:

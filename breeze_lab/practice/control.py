@@ -227,7 +227,8 @@ class Control:
             return clock.to_ist(at)
         whole = at
         if "-" not in at:
-            whole = f"{self.clock().now.date().isoformat()}T{at.zfill(5)}"
+            hour, colon, rest = at.partition(":")
+            whole = f"{self.clock().now.date().isoformat()}T{hour.zfill(2)}{colon}{rest}"
         try:
             return clock.to_ist(datetime.fromisoformat(whole))
         except ValueError:
