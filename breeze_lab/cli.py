@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _START = "00_start_here.ipynb"
+_NOTEBOOKS = (_START, "01_break_the_market.ipynb")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -103,8 +104,9 @@ def _parser() -> argparse.ArgumentParser:
 def _lab(options: argparse.Namespace, rest: list[str]) -> int:
     folder = (options.folder or Path("breeze-lab")).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / _START).exists():
-        shutil.copy(_shipped_notebook(), folder / _START)
+    for name in _NOTEBOOKS:
+        if not (folder / name).exists():
+            shutil.copy(_shipped_notebook(name), folder / name)
     runtime = settings.folders().runtime
     ours: list[str] = []
     environment = dict(os.environ)
@@ -151,12 +153,12 @@ def _warm_up() -> None:
         print(f"{type(exc).__name__}: {exc}", file=sys.stderr)
 
 
-def _shipped_notebook() -> Path:
+def _shipped_notebook(name: str) -> Path:
     package = Path(__file__).parent
-    for place in (package / "notebooks" / _START, package.parent / "notebooks" / _START):
+    for place in (package / "notebooks" / name, package.parent / "notebooks" / name):
         if place.exists():
             return place
-    raise BreezeLabError(f"This installation has no {_START}. Install breeze-lab again.")
+    raise BreezeLabError(f"This installation has no {name}. Install breeze-lab again.")
 
 
 def _relay(action: str) -> int:
