@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BreezeMagics"]
 
-_PRACTICE_OPTIONS = {"--seed": int, "--exchange-hours": None}
+_PRACTICE_OPTIONS = {"--seed": int, "--exchange-hours": None, "--no-limits": None}
 
 
 @magics_class
@@ -36,9 +36,9 @@ class BreezeMagics(Magics):
             %breeze_login             a form for your ICICI Direct account
             %breeze_login practice    the practice market: no account, nothing to type
 
-        ``practice`` takes ``--seed N`` (another market) and
-        ``--exchange-hours`` (trades only when NSE does). Never type a key,
-        secret or session on the line.
+        ``practice`` takes ``--seed N`` (another market), ``--exchange-hours``
+        (trades only when NSE does) and ``--no-limits`` (never refuses a call
+        for its number). Never type a key, secret or session on the line.
         """
         from breeze_lab import session  # noqa: PLC0415 - loading the extension must cost nothing
 
