@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import random
 import socket
 import time
 from itertools import pairwise
@@ -15,7 +16,7 @@ from urllib.request import Request, urlopen
 import pytest
 from waiting import until
 from weather import RELIND, control_of, market
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import connect
 
 from breeze_lab.errors import SettingsError
@@ -25,6 +26,8 @@ from breeze_lab.practice.faults import Fault
 
 QUOTE = '42["stock",["4.1!2885",1402.0,1401.5,1410,1399,0.3,1401.4,12,1401.6,9,3,1404.2]]'
 CANDLE = '42["1SEC","NSE,RELIND,1401,1402,1401,1402,300,2026-11-20 09:15:00,1SEC"]'
+#: What a client of this file can meet under any fault.
+BAD_WEATHER = (OSError, ValueError, KeyError, TypeError, AssertionError, WebSocketException)
 
 
 @pytest.fixture(scope="module")
@@ -397,3 +400,60 @@ def test_a_frame_held_back_goes_on_alone():
             return await later.get()
 
     assert asyncio.run(run()) == QUOTE
+
+
+# -- what could go wrong ---------------------------------------------------------------
+
+
+def test_a_port_that_somebody_took_is_taken_back_when_it_is_free(control, record):
+    """The market waits for its port and listens again; the rest of it goes on."""
+    parts = urlsplit(record["feeds_url"])
+    with control.fault("down", "20s"), socket.socket() as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        thief.bind((parts.hostname, parts.port))
+        thief.listen()
+        down_since = time.monotonic()
+        control.fault("down", "100ms").wait()
+        until(lambda: time.monotonic() - down_since > 0.5, "a few vain tries")
+        with stream(record) as ws:
+            assert events(ws, 0.3)
+    until(lambda: _listens(record), "the port's return", 5)
+
+
+def _listens(record):
+    try:
+        with stream(record, server="feeds_url"):
+            return True
+    except (OSError, ConnectionClosed):
+        return False
+
+
+def test_any_mixture_of_faults_leaves_a_healthy_market(tmp_path):
+    """Hundreds in any order, with clients about: no traceback, and afterwards all is well."""
+    errors = tmp_path / "errors.txt"
+    choice = random.Random(5)
+    kinds = [kind for kind in KINDS.values() if kind.name != "expire"]
+    with errors.open("w") as said, market(tmp_path, "--no-limits", errors=said) as record:
+        control = control_of(record)
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            kind = choice.choice(kinds)
+            options = {"for_": choice.choice([0.05, 0.3, 1.0])} if kind.lasts else {}
+            if kind.lasts and choice.random() < 0.2:
+                options["count"] = choice.randint(1, 5)
+            control.fault(kind.name, **options)
+            if choice.random() < 0.2:
+                control.clear()
+            with contextlib.suppress(*BAD_WEATHER), stream(record) as ws:
+                ws.send("2")
+                events(ws, 0.02)
+        control.clear()
+        with stream(record) as ws:
+            assert any(packet.startswith("42") for packet in events(ws, 1.0))
+        until(lambda: sum(control.status()["connections"].values()) <= 1, "the last goodbye", 5)
+        logged = [line for line in control.log() if "fault" in line]
+        begun = {line["number"] for line in logged if line["what"] == "fault began"}
+        ended = [line["number"] for line in logged if line["what"] == "fault ended"]
+        assert begun <= set(ended)
+        assert len(ended) == len(set(ended))
+    assert errors.read_text() == ""

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.request import ProxyHandler, build_opener
 
 import requests
@@ -28,11 +28,12 @@ _open = build_opener(ProxyHandler({})).open
 
 
 @contextlib.contextmanager
-def market(folder: Path, *options: str):
-    """Run a practice market of our own; the value is its ready record."""
+def market(folder: Path, *options: str, errors: IO[str] | None = None):
+    """Run a practice market of our own; the value is its ready record, `errors` its stderr."""
     process = subprocess.Popen(
         [sys.executable, "-m", "breeze_lab.practice", "--json", *options],
-        stdout=subprocess.PIPE, text=True, env={**os.environ, "BREEZE_LAB_HOME": str(folder)},
+        stdout=subprocess.PIPE, stderr=errors, text=True,
+        env={**os.environ, "BREEZE_LAB_HOME": str(folder)},
     )  # fmt: skip
     try:
         yield json.loads(process.stdout.readline())
