@@ -270,6 +270,16 @@ def test_the_magic_shows_and_drives(here):
         magic("dorp")
 
 
+def test_the_status_says_what_was_ordered(here):
+    """Trouble that was ordered is not taken for real trouble."""
+    import breeze_lab
+
+    session.login_practice()
+    assert "ordered with" not in repr(breeze_lab.status())
+    with here.fault("gap", "20s"), here.fault("dup", "20s"):
+        assert "gap, dup: ordered with %breeze_practice" in repr(breeze_lab.status())
+
+
 def test_the_magic_leaves_a_real_account_alone(here, monkeypatch):
     """Logged in to ICICI Direct it says that it only drives the practice market."""
     endpoints = settings.ICICI

@@ -364,6 +364,7 @@ def test_late_frames_and_answers_are_late(stage):
     until(lambda: len(stage.heard.ticks) > count + 3, "late ticks")
     late = stage.heard.ticks[-1]
     assert late.received.timestamp() - late.tick.exchange_time.timestamp() > 1.0
+    assert stage.states == []
     stage.ended(fault)
     begun = time.monotonic()
     stage.quote()
@@ -372,8 +373,8 @@ def test_late_frames_and_answers_are_late(stage):
 
 @row(
     "garbage 100% 2s",
-    sdk="exceptions in threads nobody watches, ticks lost; cut frames reach `on_ticks` with "
-    "wrong values when they are too long",
+    sdk="exceptions in threads nobody watches, ticks lost; a frame that is too long reaches "
+    "`on_ticks` without volume and time",
     lab="skipped and counted: `malformed` in the feed's status; the stream goes on",
 )
 def test_malformed_frames_are_counted_and_hurt_nobody(stage):
@@ -383,6 +384,9 @@ def test_malformed_frames_are_counted_and_hurt_nobody(stage):
     fault = stage.begin("garbage 100% 2s")
     until(lambda: stage.lab.feed.status()["malformed"] > before + 5, "the count")
     until(lambda: len(stage.sdk_deaths) > 5, "dead threads of the SDK")
+    odd = until(lambda: [t for t in list(stage.sdk.seen) if "ltt" not in t], "a long frame")
+    assert "ttq" not in odd[0]
+    assert odd[0]["symbol"] == RELIND
     stage.ended(fault)
     assert stage.states == []
     stage.sdk_hears()
@@ -401,6 +405,7 @@ def test_repeated_frames_come_twice(stage):
 
     until(lambda: twice([t.tick.volume for t in stage.heard.ticks]), "a repeated tick")
     until(lambda: len({t["ttq"] for t in list(stage.sdk.seen)}) < len(stage.sdk.seen), "the SDK's")
+    assert stage.states == []
     sequences = [tick.sequence for tick in stage.heard.ticks]
     assert sequences == sorted(set(sequences))
     bars = [e.bar for e in stage.heard.events if isinstance(e, FeedBar) and not e.forming]
@@ -426,6 +431,7 @@ def test_swapped_frames_come_in_the_wrong_order(stage):
     until(lambda: steps_back([t["ttq"] for t in list(stage.sdk.seen)]), "the SDK's")
     volumes = [t.tick.volume for t in stage.heard.ticks]
     assert len(set(volumes)) == len(volumes)
+    assert stage.states == []
 
 
 @row(
