@@ -84,7 +84,7 @@ def _process(*command: str) -> Iterator[dict[str, Any]]:
 
 def _practice() -> contextlib.AbstractContextManager[dict[str, Any]]:
     return _process(
-        "-m", "breeze_lab.practice", "--json", "--paused", "--keep-sessions",
+        "-m", "breeze_lab.practice", "--json", "--paused", "--keep-sessions", "--no-limits",
         "--at", "2026-11-20T11:00",
     )  # fmt: skip
 

@@ -77,7 +77,9 @@ def _seconds(code: str, folder: str, *arguments: str) -> float:
 def _practice_master(folder: Path) -> Path:
     """Return the security master a practice market serves."""
     market = subprocess.Popen(
-        [sys.executable, "-m", "breeze_lab.practice", "--json"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "breeze_lab.practice", "--json", "--no-limits"],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert market.stdout is not None

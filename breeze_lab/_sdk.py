@@ -133,12 +133,17 @@ class _Http:
         if response.status_code == 429:  # noqa: PLR2004 - HTTP's Too Many Requests
             raise RateLimited(f"{where} throttles us (HTTP 429). Wait a minute, then try again.")
         try:
-            response.json()
+            answer = response.json()
         except ValueError as exc:
             raise BadResponse(
                 f"{where} answered HTTP {response.status_code} without JSON: the broker may be in "
                 "maintenance. Try again later."
             ) from exc
+        if where.endswith("/customerdetails") and isinstance(answer, dict):
+            # The SDK would say of a refusal at the login no more than to try again later.
+            limited = _limited(str(answer.get("Error") or ""))
+            if limited is not None:
+                raise limited
         return response
 
 
@@ -379,6 +384,16 @@ def _typed(exc: Exception, method: str) -> BreezeLabError:
     return _cause(exc) or BadResponse(f"{method} failed inside breeze-connect: {exc}")
 
 
+def _limited(error: str) -> RateLimited | None:
+    """Return what a refusal over the call budget means, or None when it is none."""
+    lowered = error.lower()
+    if "limit exceed" not in lowered:
+        return None
+    span = next((word for word in ("day", "second") if f"per {word}" in lowered), "minute")
+    wait = "It counts anew tomorrow." if span == "day" else f"Wait a {span}, then try again."
+    return RateLimited(f"The broker's calls per {span} are used up. {wait}")
+
+
 def _value(answer: Any, method: str) -> Any:
     """Return the value of an answer, or raise what it stands for."""
     if answer is None:
@@ -391,10 +406,9 @@ def _value(answer: Any, method: str) -> Any:
     lowered = error.lower()
     if "no data found" in lowered or "result not found" in lowered:
         return []
-    if "limit exceed" in lowered:
-        span = "day" if "per day" in lowered else "minute"
-        wait = "It counts anew tomorrow." if span == "day" else "Wait a minute, then try again."
-        raise RateLimited(f"The broker's calls per {span} are used up. {wait}")
+    limited = _limited(error)
+    if limited is not None:
+        raise limited
     if any(
         sign in lowered
         for sign in ("invalid checksum", "invalid session", "resource not available")

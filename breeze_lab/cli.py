@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _START = "00_start_here.ipynb"
+_NOTEBOOKS = (_START, "01_break_the_market.ipynb")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,9 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["practice"]:  # it has its own options
-        from breeze_lab.practice.server import main as serve
-
-        return serve(words[1:])
+        return _practice(words[1:])
     parser = _parser()
     # `breeze-lab --no-browser` is `breeze-lab lab --no-browser`.
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
@@ -66,6 +65,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _practice(words: list[str]) -> int:
+    """Serve a practice market, or drive the one that runs when the first is no option."""
+    if not words or words[0].startswith("-"):
+        from breeze_lab.practice.server import main as serve
+
+        return serve(words)
+    from breeze_lab.practice import control
+
+    try:
+        print(control.follow(words))
+    except BreezeLabError as exc:
+        print(f"{type(exc).__name__}: {exc}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="breeze-lab", description="Research Indian markets in Jupyter."
@@ -78,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     lab.add_argument("--folder", type=Path, help="where notebooks live (default: ./breeze-lab)")
     lab.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
     lab.add_argument("--no-practice", action="store_true", help="do not start the practice market")
-    verbs.add_parser("practice", help="run the practice market alone", add_help=False)
+    verbs.add_parser("practice", help="run the practice market, or drive it (help)", add_help=False)
     verbs.add_parser("status", help="who is logged in, and how the feed is")
     verbs.add_parser("stop", help="end the relay and the practice market")
     relay = verbs.add_parser("relay", help="look at or stop the relay")
@@ -89,8 +104,9 @@ def _parser() -> argparse.ArgumentParser:
 def _lab(options: argparse.Namespace, rest: list[str]) -> int:
     folder = (options.folder or Path("breeze-lab")).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / _START).exists():
-        shutil.copy(_shipped_notebook(), folder / _START)
+    for name in _NOTEBOOKS:
+        if not (folder / name).exists():
+            shutil.copy(_shipped_notebook(name), folder / name)
     runtime = settings.folders().runtime
     ours: list[str] = []
     environment = dict(os.environ)
@@ -137,12 +153,12 @@ def _warm_up() -> None:
         print(f"{type(exc).__name__}: {exc}", file=sys.stderr)
 
 
-def _shipped_notebook() -> Path:
+def _shipped_notebook(name: str) -> Path:
     package = Path(__file__).parent
-    for place in (package / "notebooks" / _START, package.parent / "notebooks" / _START):
+    for place in (package / "notebooks" / name, package.parent / "notebooks" / name):
         if place.exists():
             return place
-    raise BreezeLabError(f"This installation has no {_START}. Install breeze-lab again.")
+    raise BreezeLabError(f"This installation has no {name}. Install breeze-lab again.")
 
 
 def _relay(action: str) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from breeze_lab import clock, processes, session, settings
 from breeze_lab.bars import Interval
-from breeze_lab.errors import SettingsError
+from breeze_lab.errors import ProcessError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,12 +186,27 @@ def status() -> Status:
             else "expired: run %breeze_login again"
         )
         meter = known.meter
+        lines.update(_weather_lines(practice=known.practice))
         lines["calls"] = f"{meter.used} of {meter.limit} in the last minute, {meter.total} in all"
     lines.update(_relay_lines())
     lines["market time"] = f"{clock.now():%d-%m-%Y %H:%M:%S} IST"
     if known is not None:
         lines.update({k: v for k, v in known.endpoints.to_dict().items() if k.endswith("_url")})
     return Status(lines)
+
+
+def _weather_lines(*, practice: bool) -> dict[str, str]:
+    """Return which faults are active, so that ordered trouble is not taken for real trouble."""
+    if not practice or processes.running(settings.folders().runtime, "practice") is None:
+        return {}
+    from breeze_lab.practice import control  # noqa: PLC0415 - only when there is one to ask
+
+    try:
+        found = control.connect().faults()
+    except ProcessError as exc:
+        return {"faults": str(exc)}
+    names = ", ".join(fault["fault"] for fault in found)
+    return {"faults": f"{names}: ordered with %breeze_practice, which shows more"} if found else {}
 
 
 def _relay_lines() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The magics: ``%breeze_login``, ``%breeze_status``, ``%candles``, ``%quote``.
+"""The magics: ``%breeze_login``, ``%breeze_status``, ``%breeze_practice``, ``%candles`` and more.
 
 A thin face of `breeze_lab.lab` that reads a magic's line. It imports nothing
 but IPython until a magic runs. A secret never belongs on a line, because lines
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BreezeMagics"]
 
-_PRACTICE_OPTIONS = {"--seed": int, "--exchange-hours": None}
+_PRACTICE_OPTIONS = {"--seed": int, "--exchange-hours": None, "--no-limits": None}
 
 
 @magics_class
@@ -36,9 +36,9 @@ class BreezeMagics(Magics):
             %breeze_login             a form for your ICICI Direct account
             %breeze_login practice    the practice market: no account, nothing to type
 
-        ``practice`` takes ``--seed N`` (another market) and
-        ``--exchange-hours`` (trades only when NSE does). Never type a key,
-        secret or session on the line.
+        ``practice`` takes ``--seed N`` (another market), ``--exchange-hours``
+        (trades only when NSE does) and ``--no-limits`` (never refuses a call
+        for its number). Never type a key, secret or session on the line.
         """
         from breeze_lab import session  # noqa: PLC0415 - loading the extension must cost nothing
 
@@ -68,6 +68,33 @@ class BreezeMagics(Magics):
         if line.strip():
             raise UsageError("%breeze_status takes no arguments.")
         return lab.status()
+
+    @line_magic
+    def breeze_practice(self, line: str) -> None:
+        """Drive the practice market: its clock, and faults at will.
+
+        ::
+
+            %breeze_practice              where it stands, and all that can be typed
+            %breeze_practice drop 30s     break something; it heals by itself
+            %breeze_practice speed 60
+            %breeze_practice jump 09:15
+            %breeze_practice clear
+
+        It never touches a real account.
+        """
+        from breeze_lab import session  # noqa: PLC0415 - see breeze_login
+        from breeze_lab.errors import SettingsError  # noqa: PLC0415 - see breeze_login
+        from breeze_lab.practice import control  # noqa: PLC0415 - see breeze_login
+
+        now = session.peek()
+        if now is not None and not now.practice:
+            raise SettingsError(
+                "%breeze_practice only drives the practice market, and this notebook is logged in "
+                "to ICICI Direct. Nothing was done. Use a notebook of its own: "
+                "%breeze_login practice."
+            )
+        print(control.follow(shlex.split(line)))  # noqa: T201 - see breeze_login
 
     @line_magic
     def candles(self, line: str) -> LiveChart:

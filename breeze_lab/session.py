@@ -11,15 +11,18 @@ client, the session key in its identity. Nothing here writes them anywhere.
 from __future__ import annotations
 
 import contextlib
+import http.client
+import io
 import json
 import os
 import sys
 import threading
 import warnings
+import zipfile
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote_plus
+from urllib.parse import parse_qs, quote_plus, urlsplit
 
 from breeze_lab import clock, processes, settings
 from breeze_lab.errors import (
@@ -27,6 +30,7 @@ from breeze_lab.errors import (
     BreezeLabError,
     LoginError,
     NotLoggedIn,
+    RequestError,
     SessionExpired,
     SettingsError,
 )
@@ -52,6 +56,9 @@ __all__ = [
 
 #: A security master is a few megabytes; a hundred is not one.
 _MAX_MASTER_BYTES: Final = 100 * 1024 * 1024
+#: Without it no stock of NSE has a name; one user of the broker got such a master.
+_NSE_MEMBER: Final = "NSEScripMaster.txt"
+_PAGE_TIMEOUT_S: Final = 10.0
 
 _lock = threading.RLock()  # guards _current: widgets log in from threads
 _current: Session | None = None
@@ -70,7 +77,8 @@ class Session:
     identity
         Who the broker says we are.
     until
-        Last moment the session is good, aware IST: the next midnight.
+        Last moment the session is good, aware IST: the next midnight, or the
+        moment at which the broker no longer accepted it.
     """
 
     endpoints: Endpoints
@@ -79,6 +87,7 @@ class Session:
     until: datetime
     meter: CallMeter = field(default_factory=CallMeter, repr=False)
     master_path: Path | None = field(default=None, repr=False)
+    api_session: str = field(default="", repr=False)
     _master: SecurityMaster | None = field(default=None, repr=False)
 
     @property
@@ -107,7 +116,8 @@ class Session:
         Raises
         ------
         SessionExpired
-            It is past `until`; nothing is sent.
+            It is past `until` and nothing is sent; or the broker says so, and
+            then the session has ended for every later call too.
         RequestError, RateLimited, BadResponse
             See `breeze_lab._sdk.Client.call`.
         """
@@ -116,7 +126,11 @@ class Session:
                 f"The session ended at {self.until:%H:%M on %d-%m-%Y} IST. Run %breeze_login again."
             )
         self.meter.spend(self._say_wait)
-        return self.client.call(method, **arguments)
+        try:
+            return self.client.call(method, **arguments)
+        except SessionExpired:
+            self.until = min(self.until, clock.now())
+            raise
 
     def _say_wait(self, seconds: float) -> None:
         if seconds > 1:
@@ -162,7 +176,9 @@ def login(
         client = Client(endpoints, path, app_key=app_key, secret=secret)
         identity = client.login(api_session)
         midnight = datetime.combine(clock.now().date() + timedelta(days=1), time(), clock.IST)
-        _current = Session(endpoints, client, identity, midnight, master_path=path)
+        _current = Session(
+            endpoints, client, identity, midnight, master_path=path, api_session=api_session
+        )
         return _current
 
 
@@ -178,8 +194,8 @@ def login_practice(**options: object) -> Session:
     Returns
     -------
     Session
-        Also made the current one. Calling it again while it is good returns
-        the same session.
+        Also made the current one. Calling it again while the market accepts it
+        returns the same session.
 
     Raises
     ------
@@ -187,6 +203,8 @@ def login_practice(**options: object) -> Session:
         A market with other options is already running.
     ProcessError
         It did not start.
+    RequestError
+        Its login page did not hand out a session; a fault may be active.
 
     Examples
     --------
@@ -198,11 +216,41 @@ def login_practice(**options: object) -> Session:
         record = start_practice(**options)
         endpoints = settings.Endpoints.from_dict(record, name="practice")
         known = _current
-        if known is not None and known.endpoints == endpoints and clock.now() < known.until:
+        good = known is not None and known.endpoints == endpoints and clock.now() < known.until
+        try:
+            # Not the record's: that one ended at the market's midnight or on command.
+            api_session = _page_session(record["login_url"])
+        except RequestError:
+            if known is not None and good:
+                return known
+            raise
+        if known is not None and good and known.api_session == api_session:
             return known
-        return login(
-            record["app_key"], record["secret"], record["api_session"], endpoints=endpoints
+        return login(record["app_key"], record["secret"], api_session, endpoints=endpoints)
+
+
+def _page_session(url: str) -> str:
+    """Press the button of the practice market's login page; return the api session it gives."""
+    address = urlsplit(url)
+    page = http.client.HTTPConnection(address.hostname or "", address.port, timeout=_PAGE_TIMEOUT_S)
+    try:
+        page.request("POST", f"{address.path}?{address.query}", b"")
+        answer = page.getresponse()
+    except (OSError, http.client.HTTPException) as exc:
+        raise RequestError(
+            f"The practice market's login page did not answer ({type(exc).__name__}). "
+            "See what is wrong with it: %breeze_practice"
+        ) from exc
+    finally:
+        page.close()
+    target = urlsplit(answer.getheader("Location") or "")
+    found = parse_qs(target.query).get("apisession")
+    if not found:
+        raise BadResponse(
+            f"The practice market's login page answered HTTP {answer.status} without a session. "
+            "Is a fault active? See %breeze_practice, or end them all: %breeze_practice clear"
         )
+    return found[0]
 
 
 def start_practice(**options: object) -> dict[str, Any]:
@@ -284,7 +332,7 @@ def _fetch_master(endpoints: Endpoints) -> Path:
         if response.status_code == requests.codes.not_modified:
             return path
         response.raise_for_status()
-        _check_master(response.content, endpoints.master_url)
+        _check_master(response.content, endpoints.master_url, whole=path.exists())
     except (requests.RequestException, BadResponse) as exc:
         if path.exists():
             age = datetime.fromtimestamp(path.stat().st_mtime, clock.IST)
@@ -309,6 +357,21 @@ def _fetch_master(endpoints: Endpoints) -> Path:
     return path
 
 
-def _check_master(content: bytes, url: str) -> None:
-    if not content.startswith(b"PK") or len(content) > _MAX_MASTER_BYTES:
-        raise BadResponse(f"{url} answered something that is no security master.")
+def _check_master(content: bytes, url: str, *, whole: bool) -> None:
+    """Refuse what cannot be read; and with `whole` what lacks NSE, which is only said otherwise."""
+    try:
+        if len(content) > _MAX_MASTER_BYTES:
+            raise zipfile.BadZipFile  # noqa: TRY301 - no zip of ours
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = {name.rpartition("/")[2] for name in archive.namelist()}
+    except zipfile.BadZipFile as exc:
+        raise BadResponse(f"{url} answered something that is no security master.") from exc
+    if _NSE_MEMBER in members:
+        return
+    if whole:
+        raise BadResponse(f"{url} lacks {_NSE_MEMBER}.")
+    warnings.warn(
+        f"Today's security master lacks {_NSE_MEMBER}: names of NSE will not be found until the "
+        "broker mends it. Log in again later.",
+        stacklevel=5,
+    )

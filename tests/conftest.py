@@ -15,7 +15,7 @@ def practice(tmp_path_factory):
     """The ready record of a practice market in a process of its own, for the whole run."""
     home = tmp_path_factory.mktemp("practice-home")
     process = subprocess.Popen(
-        [sys.executable, "-m", "breeze_lab.practice", "--json", "--keep-sessions"],
+        [sys.executable, "-m", "breeze_lab.practice", "--json", "--keep-sessions", "--no-limits"],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "BREEZE_LAB_HOME": str(home)},

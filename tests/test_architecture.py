@@ -32,6 +32,9 @@ LAYERS = {
 RANK = {room: rank for rank, rooms in enumerate(LAYERS.values()) for room in rooms}
 #: What the pure rooms may not touch: they know no network and no disk.
 PURE = {"errors", "bars", "ticks", "instruments", "clock"}
+#: Who may import one room of the practice market, its light remote control.
+DRIVEN_BY = {"magics", "lab"}
+CONTROL = "breeze_lab.practice.control"
 IMPURE = {"socket", "requests", "urllib", "websockets", "aiohttp", "subprocess", "socketio"}
 
 
@@ -49,9 +52,10 @@ def imports(path: Path, *, at_run_time: bool = True) -> list[str]:
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.append(node.module)
-            if node.module == "breeze_lab":
-                found += [f"breeze_lab.{alias.name}" for alias in node.names]
+            if node.module != "breeze_lab.practice":  # an empty package: what counts is the room
+                found.append(node.module)
+            if node.module in ("breeze_lab", "breeze_lab.practice"):
+                found += [f"{node.module}.{alias.name}" for alias in node.names]
     return found
 
 
@@ -71,7 +75,7 @@ def wrong_imports(package: Path = PACKAGE) -> list[str]:
                 continue
             there = parts[1]
             if there == "practice":
-                if here != "cli":
+                if here != "cli" and not (here in DRIVEN_BY and name == CONTROL):
                     wrong.append(f"{path.name} imports the practice market")
             elif here == "practice":
                 if there not in LAYERS["values"]:
@@ -88,7 +92,7 @@ def test_every_room_has_a_place_in_the_order():
 
 
 def test_imports_point_down():
-    """No room imports one above it; nobody but the command imports the practice market."""
+    """No room imports one above it; the practice market is the command's, its control the magics'."""
     assert wrong_imports() == []
 
 
@@ -96,6 +100,41 @@ def test_the_check_catches_an_import_that_points_up(tmp_path):
     """The planted fault: a value that imports the session must be found."""
     (tmp_path / "clock.py").write_text("from breeze_lab import session\n")
     assert wrong_imports(tmp_path) == ["clock imports session, which lies above it"]
+
+
+@pytest.mark.parametrize(
+    ("room", "line"),
+    [
+        ("magics", "from breeze_lab.practice import server"),
+        ("magics", "import breeze_lab.practice.server"),
+        ("magics", "from breeze_lab.practice.faults import Faults"),
+        ("session", "from breeze_lab.practice import control"),
+    ],
+)
+def test_the_check_catches_more_than_the_remote_control(tmp_path, room, line):
+    """The planted fault: only magics and lab import the practice market, and only its control."""
+    (tmp_path / f"{room}.py").write_text(line + "\n")
+    assert wrong_imports(tmp_path) == [f"{room}.py imports the practice market"]
+    (tmp_path / f"{room}.py").write_text("from breeze_lab.practice import control\n")
+    assert wrong_imports(tmp_path) == [f"{room}.py imports the practice market"] * (
+        room not in DRIVEN_BY
+    )
+
+
+def test_the_remote_control_is_light():
+    """It loads nothing that a bare IPython lacks, and of the practice market only its words."""
+    loaded = run(
+        "import sys, breeze_lab.practice.control, breeze_lab.practice.control_words\n"
+        "print(*sys.modules)"
+    ).split()
+    assert not {name.split(".")[0] for name in loaded} & set(HEAVY)
+    assert {name for name in loaded if name.startswith("breeze_lab.practice.")} == {
+        CONTROL,
+        f"{CONTROL}_words",
+        "breeze_lab.practice.fault_kinds",
+    }
+    package = ast.parse((PACKAGE / "practice" / "__init__.py").read_text())
+    assert len(package.body) == 1, "the package's __init__ holds its docstring and nothing else"
 
 
 def test_values_know_no_network_and_no_process():

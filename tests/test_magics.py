@@ -133,6 +133,18 @@ def test_candles_rerun_keep_one_upstream_connection(logged_in, home_of_kernel):
     assert "good until" in status
 
 
+def test_the_practice_market_is_driven_from_a_cell(logged_in):
+    """A fault begins and is cleared with two words; a wrong one is a line with the right one."""
+    assert "gap for 1 m" in logged_in.run("%breeze_practice gap 60s TCS")["text"]
+    shown = logged_in.run("%breeze_practice")["text"]
+    assert "gap TCS: " in shown
+    assert "jump 09:15" in shown
+    assert "Cleared gap." in logged_in.run("%breeze_practice clear")["text"]
+    answer = logged_in.run("%breeze_practice claer")
+    assert "Did you mean clear" in answer["error"]
+    assert len(answer["error"].splitlines()) == 1
+
+
 def test_the_chart_has_its_frame(logged_in):
     """`.data` is a frame in IST that goes up to now."""
     answer = logged_in.run(

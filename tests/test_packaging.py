@@ -34,6 +34,7 @@ def test_the_wheel_carries_package_extension_kernel_and_notebook(wheel):
         "breeze_lab/calendar.json",
         "breeze_lab/practice/universe.csv",
         "breeze_lab/notebooks/00_start_here.ipynb",
+        "breeze_lab/notebooks/01_break_the_market.ipynb",
         "breeze_lab_server/__init__.py",
         "etc/jupyter/jupyter_server_config.d/breeze_lab_server.json",
         "share/jupyter/kernels/breeze-lab/kernel.json",

@@ -32,6 +32,7 @@ MEMBERS = {
 }  # fmt: skip
 #: How fast the market of the candles is: half an hour lasts ten seconds.
 SPEED = 180
+MORNING = "2026-11-20T10:00"
 
 
 def start(*options, home):
@@ -357,7 +358,15 @@ def world(practice, tmp_path_factory):
 @pytest.fixture(scope="module")
 def fast(tmp_path_factory):
     """A market whose half hours last seconds; its longest candle is asked for at once."""
-    process, record = start("--speed", str(SPEED), home=tmp_path_factory.mktemp("fast"))
+    process, record = start(
+        "--speed",
+        str(SPEED),
+        "--keep-sessions",
+        "--no-limits",
+        "--at",
+        MORNING,
+        home=tmp_path_factory.mktemp("fast"),
+    )
     world = World(record, tmp_path_factory.mktemp("fast-sdk"))
     world.breeze.subscribe_feeds(stock_token="4.1!1594", interval="30minute")
     yield world

@@ -11,6 +11,8 @@ __all__ = ["below", "good", "token", "v1"]
 #: The SDK's names of the 28 and the 19 elements, by what they say of a frame.
 LENGTHS = {"one_click_fno": 28, "i_click_2_gain": 19}
 
+MORNING = "2026-11-20T10:00"
+
 
 def orders_of(client, order_id, last):
     """Return the frames of an order until one has a status in `last`."""
@@ -101,7 +103,9 @@ def test_a_recommendation_comes_on_joining(practice, room):
 @pytest.fixture
 def fast(tmp_path):
     """A market whose quarter of an hour lasts four seconds."""
-    process, record = start("--speed", "225", home=tmp_path)
+    process, record = start(
+        "--speed", "225", "--keep-sessions", "--no-limits", "--at", MORNING, home=tmp_path
+    )
     yield record
     stop(process)
 

@@ -135,7 +135,7 @@ class Market:
 
 
 #: Call limits would answer most of a campaign.
-OPTIONS = []
+OPTIONS = ["--no-limits"]
 
 
 @pytest.fixture(scope="module")

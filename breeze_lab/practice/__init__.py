@@ -11,8 +11,12 @@ Rooms, from the ground up: `noise` (hashes), `split` (a bar into shorter bars),
 answers), `master` (the security master), `frames` and `layouts` (stream
 layouts), `market` (what trades now), `orders` and `desk` (the account's orders
 against it), `desk_rows`, `order_frames` and `strategies` (how the broker tells
-of them), `rest`, `desk_rest`, `order_feed` and `streams` (the wire), `server`
-(the process). Beside them `recording` and `replay` put a recorded day in the
-place of an invented one, and `recorder` writes one. It imports only values of
-`breeze_lab`; nothing of `breeze_lab` imports it.
+of them), `rest`, `desk_rest`, `order_feed` and `streams` (the wire),
+`director` (who may drive it), `fault_kinds`, `faults`, `fault_streams`,
+`fault_frames` and `fault_answers` (bad weather), `budget` (the broker's
+limits), `server` (the process). Beside them `recording` and `replay` put a
+recorded day in the place of an invented one, and `recorder` writes one;
+`control` is the client that drives the market from outside. It imports only
+values of `breeze_lab`; nothing of `breeze_lab` imports it but the command and,
+for the magics, `control`.
 """

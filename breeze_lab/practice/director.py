@@ -10,21 +10,25 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import inspect
 import json
 import math
 import secrets
 from collections import deque
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from aiohttp import web
 
 from breeze_lab import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from breeze_lab.practice.market_clock import MarketClock
+
+    _Answer: TypeAlias = dict[str, Any]
+    _Follow: TypeAlias = Callable[[Mapping[str, Any]], _Answer | Awaitable[_Answer]]
 
 __all__ = ["BadCommand", "Director", "moment", "number", "only"]
 
@@ -105,12 +109,16 @@ class Director:
         self.token = secrets.token_urlsafe(24)
         self.clock = market_clock
         self.log: deque[dict[str, Any]] = deque(maxlen=_LINES)
-        self._commands: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {}
+        self._commands: dict[str, _Follow] = {}
         self.add("clock", self._drive)
         self.add("log", self._tell)
 
-    def add(self, name: str, follow: Callable[[Mapping[str, Any]], dict[str, Any]]) -> None:
-        """Offer a command; `follow` runs on the server's event loop and may raise `BadCommand`."""
+    def add(self, name: str, follow: _Follow) -> None:
+        """Offer a command.
+
+        `follow` gets its fields and returns the answer, or what is awaited for it. It runs on
+        the server's event loop and may raise `BadCommand`.
+        """
         self._commands[name] = follow
 
     def note(self, what: str, **facts: Any) -> None:
@@ -139,6 +147,8 @@ class Director:
             return web.json_response({"error": f"The commands are {known}."}, status=400)
         try:
             answer = follow(fields)
+            if inspect.isawaitable(answer):
+                answer = await answer
         except BadCommand as exc:
             return web.json_response({"error": str(exc)}, status=400)
         await asyncio.sleep(0)  # who was woken by the command runs before its sender goes on
