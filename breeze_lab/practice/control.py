@@ -79,6 +79,8 @@ class ActiveFault:
     ----------
     name, number
         What it is, and its number in the market's life.
+    for_s
+        Real seconds it lasts: 0 when it happened at once, infinite without an end.
     """
 
     def __init__(self, control: Control, facts: Mapping[str, Any]) -> None:
@@ -86,6 +88,8 @@ class ActiveFault:
         self._control = control
         self.name: str = facts["fault"]
         self.number: int = facts["number"]
+        endless = facts["for_s"] == fault_kinds.FOREVER
+        self.for_s = float("inf") if endless else float(facts["for_s"])
 
     @property
     def left_s(self) -> float:
