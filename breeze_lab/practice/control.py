@@ -394,9 +394,13 @@ def connect() -> Control:
     --------
     >>> control.connect().speed(60)  # doctest: +SKIP
     """
-    record = processes.running(settings.folders().runtime, "practice")
+    runtime = settings.folders().runtime
+    record = processes.running(runtime, "practice")
     if record is None:
-        raise ProcessError(f"No practice market is running for you. {_START}")
+        raise ProcessError(
+            f"No practice market is running for you. {_START} One that you serve with "
+            f"`breeze-lab practice` is found when it got --runtime {runtime}."
+        )
     return Control.of(record)
 
 
