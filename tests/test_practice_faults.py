@@ -379,6 +379,16 @@ def test_a_gap_knows_its_instrument_in_every_frame():
     assert gap.effects == 3
 
 
+def test_frames_meet_faults_in_the_order_in_which_these_began():
+    """Garbage twice, whichever of the two came first; nothing of what a gap took."""
+    garbage, dup = Fault(KINDS["garbage"], 1, 60, share=1.0), Fault(KINDS["dup"], 2, 60, share=1.0)
+    for faults in ((garbage, dup), (dup, garbage)):
+        found = spoilt([QUOTE], *faults)
+        assert len(found) == 2
+        assert found[0] == found[1] != QUOTE
+    assert spoilt([QUOTE], Fault(KINDS["gap"], 3, 60), garbage, dup) == []
+
+
 def test_reordered_frames_are_all_there():
     """Neighbours change places; none is lost or doubled."""
     packets = [QUOTE.replace("1401.5", str(n)) for n in range(501)]

@@ -303,7 +303,8 @@ class Control:
 
         Each has ``fault`` (its name), ``number``, ``for_s`` and ``left_s``
         (real seconds; left_s is None for ever), ``began`` (ISO, IST),
-        ``effects``, and what else was ordered.
+        ``effects``, ``count`` (effects left, when they are counted), and what
+        else was ordered.
         """
         found: list[dict[str, Any]] = self._command("faults")["faults"]
         return found
