@@ -94,7 +94,13 @@ class BreezeMagics(Magics):
                 "to ICICI Direct. Nothing was done. Use a notebook of its own: "
                 "%breeze_login practice."
             )
-        print(control.follow(shlex.split(line)))  # noqa: T201 - see breeze_login
+        try:
+            words = shlex.split(line)
+        except ValueError:
+            raise UsageError(
+                'A quotation mark is left open: %breeze_practice gap 2m "4.1!NIFTY 50"'
+            ) from None
+        print(control.follow(words))  # noqa: T201 - see breeze_login
 
     @line_magic
     def candles(self, line: str) -> LiveChart:

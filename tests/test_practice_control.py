@@ -8,6 +8,7 @@ import sys
 from datetime import datetime, timedelta
 
 import pytest
+from IPython.core.error import UsageError
 from waiting import until
 from weather import control_of, market
 
@@ -55,7 +56,7 @@ def test_without_a_market_it_is_said_how_to_get_one(tmp_path, monkeypatch):
     monkeypatch.setenv("BREEZE_LAB_HOME", str(tmp_path))
     with pytest.raises(ProcessError, match="%breeze_login practice"):
         control.connect()
-    with pytest.raises(ProcessError, match="%breeze_login practice"):
+    with pytest.raises(ProcessError, match=f"--runtime {tmp_path}"):
         say("pause")
     assert "drop 30s" in say("help"), "help needs no market"
 
@@ -263,11 +264,20 @@ def test_the_magic_shows_and_drives(here):
     """Alone it shows where things stand and what can be typed; with words it follows them."""
     assert magic("jump 12:00") == "20-11-2026 12:00:00 IST, paused\n"
     magic("gap 2m RELIND")
+    magic('gap 2m "4.1!NIFTY 50"')
     shown = magic("")
-    for part in ("12:00:00 IST, paused", "gap RELIND: ", "speed 60", "calls are accepted"):
+    for part in (
+        "12:00:00 IST, paused",
+        "gap RELIND: ",
+        "gap 4.1!NIFTY 50: ",
+        "speed 60",
+        "calls are accepted",
+    ):
         assert part in shown
     with pytest.raises(BreezeLabError, match="Did you mean drop"):
         magic("dorp")
+    with pytest.raises(UsageError, match="left open"):
+        magic('gap "4.1!NIFTY 50')
 
 
 def test_the_status_says_what_was_ordered(here):

@@ -292,6 +292,7 @@ def test_slow_frames_come_late_in_order_and_all_at_once_when_it_is_over(control,
     with stream(record) as ws:
         events(ws, 0.3)
         with control.fault("slow", "20s", delay_s=10.0):
+            events(ws, 0.2)  # what was sent before
             assert [p for p in events(ws, 1.0) if p.startswith("42")] == []
         packets = [json.loads(p[2:])[1] for p in events(ws, 0.5) if p.startswith("42")]
     assert len(packets) >= 3
@@ -309,7 +310,8 @@ def test_two_faults_at_once_get_along(control, record):
     with stream(record) as ws:
         events(ws, 0.3)
         with control.fault("garbage", "10s", share=1.0), control.fault("dup", "10s"):
-            packets = events(ws, 1.0)[2:]
+            events(ws, 0.2)  # what was sent before
+            packets = events(ws, 1.0)
     assert len(packets) >= 4
     doubled = sum(a == b for a, b in pairwise(packets))
     assert doubled >= len(packets) // 2 - 1
@@ -377,6 +379,16 @@ def test_a_gap_knows_its_instrument_in_every_frame():
     depth = QUOTE.replace("4.1!", "4.2!")
     assert spoilt([QUOTE, depth, CANDLE, *others], gap) == others
     assert gap.effects == 3
+
+
+def test_frames_meet_faults_in_the_order_in_which_these_began():
+    """Garbage twice, whichever of the two came first; nothing of what a gap took."""
+    garbage, dup = Fault(KINDS["garbage"], 1, 60, share=1.0), Fault(KINDS["dup"], 2, 60, share=1.0)
+    for faults in ((garbage, dup), (dup, garbage)):
+        found = spoilt([QUOTE], *faults)
+        assert len(found) == 2
+        assert found[0] == found[1] != QUOTE
+    assert spoilt([QUOTE], Fault(KINDS["gap"], 3, 60), garbage, dup) == []
 
 
 def test_reordered_frames_are_all_there():

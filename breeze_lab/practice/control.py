@@ -79,6 +79,8 @@ class ActiveFault:
     ----------
     name, number
         What it is, and its number in the market's life.
+    for_s
+        Real seconds it lasts: 0 when it happened at once, infinite without an end.
     """
 
     def __init__(self, control: Control, facts: Mapping[str, Any]) -> None:
@@ -86,6 +88,8 @@ class ActiveFault:
         self._control = control
         self.name: str = facts["fault"]
         self.number: int = facts["number"]
+        endless = facts["for_s"] == fault_kinds.FOREVER
+        self.for_s = float("inf") if endless else float(facts["for_s"])
 
     @property
     def left_s(self) -> float:
@@ -299,7 +303,8 @@ class Control:
 
         Each has ``fault`` (its name), ``number``, ``for_s`` and ``left_s``
         (real seconds; left_s is None for ever), ``began`` (ISO, IST),
-        ``effects``, and what else was ordered.
+        ``effects``, ``count`` (effects left, when they are counted), and what
+        else was ordered.
         """
         found: list[dict[str, Any]] = self._command("faults")["faults"]
         return found
@@ -390,9 +395,13 @@ def connect() -> Control:
     --------
     >>> control.connect().speed(60)  # doctest: +SKIP
     """
-    record = processes.running(settings.folders().runtime, "practice")
+    runtime = settings.folders().runtime
+    record = processes.running(runtime, "practice")
     if record is None:
-        raise ProcessError(f"No practice market is running for you. {_START}")
+        raise ProcessError(
+            f"No practice market is running for you. {_START} One that you serve with "
+            f"`breeze-lab practice` is found when it got --runtime {runtime}."
+        )
     return Control.of(record)
 
 

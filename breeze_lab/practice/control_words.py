@@ -86,10 +86,9 @@ def _begin(market: Control, fields: dict[str, Any]) -> str:
         share=fields.get("share"), delay_s=fields.get("delay_s"),
         variant=fields.get("variant"), room=fields.get("room"),
     )  # fmt: skip
-    left = fault.left_s
-    if left == 0:
+    if fault.for_s == 0:
         return f"{fault.name}: done, {fault.effects} hit."
-    end = "until you clear it" if left == float("inf") else f"for {span(left)}"
+    end = "until you clear it" if fault.for_s == float("inf") else f"for {span(fault.for_s)}"
     return f"{fault.name} {end}. End it now: clear {fault.name}."
 
 

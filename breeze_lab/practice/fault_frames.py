@@ -113,7 +113,7 @@ class FrameFaults:
                 if name == "dup":
                     packets = packets * 2
                 elif name == "garbage":
-                    packets = [malformed(packet, self._noise(fault) >> 8)]
+                    packets = [malformed(packet, self._noise(fault) >> 8)] * len(packets)
                 elif held is None:
                     self._hold(packets.pop())
         return packets if held is None else [*packets, held]
