@@ -114,6 +114,8 @@ class Stage:
     def listen(self, *rooms, whole=False):
         """Both listen to RELIND; return when both have heard it, or a bar from its opening on."""
         self.login()
+        if self.lab:  # a feed that is left open would start a relay wherever a later test lives
+            self.lab.feed.close()
         self.lab = Lab(self.record)
         self.heard = Heard(self.lab.listen())
         self.sdk.listen(*rooms)
