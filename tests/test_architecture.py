@@ -107,7 +107,7 @@ def test_the_check_catches_an_import_that_points_up(tmp_path):
     [
         ("magics", "from breeze_lab.practice import server"),
         ("magics", "import breeze_lab.practice.server"),
-        ("magics", "from breeze_lab.practice.faults import Faults"),
+        ("magics", "from breeze_lab.practice.faults.registry import Faults"),
         ("session", "from breeze_lab.practice import control"),
     ],
 )
@@ -131,10 +131,51 @@ def test_the_remote_control_is_light():
     assert {name for name in loaded if name.startswith("breeze_lab.practice.")} == {
         CONTROL,
         f"{CONTROL}_words",
-        "breeze_lab.practice.fault_kinds",
+        "breeze_lab.practice.faults",
+        "breeze_lab.practice.faults.kinds",
     }
-    package = ast.parse((PACKAGE / "practice" / "__init__.py").read_text())
-    assert len(package.body) == 1, "the package's __init__ holds its docstring and nothing else"
+    for path in (PACKAGE / "practice").rglob("__init__.py"):
+        package = ast.parse(path.read_text())
+        assert len(package.body) == 1, "a package's __init__ holds its docstring and nothing else"
+
+
+#: The floors of the practice market, from the ground up. What lies beside them is above them.
+FLOORS = ("exchange", "desk", "replay", "faults", "wire")
+#: Who commands and who is commanded may be known on every floor.
+BESIDE = {"director"}
+
+
+def wrong_floors(package: Path = PACKAGE / "practice") -> list[str]:
+    wrong = []
+    for path in sorted(package.rglob("*.py")):
+        here = path.relative_to(package).parts[0].removesuffix(".py")
+        height = FLOORS.index(here) if here in FLOORS else len(FLOORS)
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[:2] != ["breeze_lab", "practice"] or len(parts) == 2 or parts[2] in BESIDE:
+                continue
+            there = FLOORS.index(parts[2]) if parts[2] in FLOORS else len(FLOORS)
+            if there > height:
+                wrong.append(
+                    f"{here}/{path.name} imports {'.'.join(parts[2:])}, which lies above it"
+                )
+    return wrong
+
+
+def test_the_floors_of_the_practice_market_rest_on_those_below():
+    """Prices know nothing of orders, orders nothing of the wire."""
+    assert wrong_floors() == []
+
+
+def test_the_check_catches_a_floor_that_hangs_from_above(tmp_path):
+    """The planted fault: prices that import a socket must be found."""
+    (tmp_path / "exchange").mkdir()
+    (tmp_path / "exchange" / "prices.py").write_text(
+        "from breeze_lab.practice.wire.sockets import Connection\n"
+    )
+    assert wrong_floors(tmp_path) == [
+        "exchange/prices.py imports wire.sockets, which lies above it"
+    ]
 
 
 def test_values_know_no_network_and_no_process():

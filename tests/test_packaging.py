@@ -32,7 +32,7 @@ def test_the_wheel_carries_package_extension_kernel_and_notebook(wheel):
         "breeze_lab/__init__.py",
         "breeze_lab/py.typed",
         "breeze_lab/calendar.json",
-        "breeze_lab/practice/universe.csv",
+        "breeze_lab/practice/exchange/universe.csv",
         "breeze_lab/notebooks/00_start_here.ipynb",
         "breeze_lab/notebooks/01_break_the_market.ipynb",
         "breeze_lab_server/__init__.py",

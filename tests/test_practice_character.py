@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from breeze_lab import clock
 from breeze_lab._sdk import load
 from breeze_lab.bars import Interval
-from breeze_lab.practice import contracts, history, oddities, tempo
-from breeze_lab.practice.actions import ACTIONS
-from breeze_lab.practice.character import Character
-from breeze_lab.practice.constituents import WEIGHTS, basket
-from breeze_lab.practice.daily import halt_numbers, volatility
-from breeze_lab.practice.days import day_number, day_of, midnight
-from breeze_lab.practice.market import Live, Market
-from breeze_lab.practice.market_clock import MarketClock
-from breeze_lab.practice.prices import Prices
-from breeze_lab.practice.universe import universe
+from breeze_lab.practice.exchange import contracts, history, oddities, tempo
+from breeze_lab.practice.exchange.actions import ACTIONS
+from breeze_lab.practice.exchange.character import Character
+from breeze_lab.practice.exchange.constituents import WEIGHTS, basket
+from breeze_lab.practice.exchange.daily import halt_numbers, volatility
+from breeze_lab.practice.exchange.days import day_number, day_of, midnight
+from breeze_lab.practice.exchange.market import Live, Market
+from breeze_lab.practice.exchange.market_clock import MarketClock
+from breeze_lab.practice.exchange.prices import Prices
+from breeze_lab.practice.exchange.universe import universe
 from breeze_lab.settings import Endpoints
 
 TODAY = day_number(date(2026, 11, 20))

@@ -17,7 +17,7 @@ import pytest
 import websockets
 
 from breeze_lab.clock import IST
-from breeze_lab.practice.market_clock import MarketClock
+from breeze_lab.practice.exchange.market_clock import MarketClock
 
 MORNING = datetime(2026, 11, 20, 9, 15, tzinfo=IST)
 

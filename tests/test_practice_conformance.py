@@ -20,8 +20,8 @@ from conformance_schema import ANSWERS, FRAMES, complaints
 from waiting import until
 
 from breeze_lab import _sdk
-from breeze_lab.practice.frames import dated
-from breeze_lab.practice.rows import day
+from breeze_lab.practice.exchange.words import dated
+from breeze_lab.practice.wire.rows import day
 from breeze_lab.settings import Endpoints
 
 EXAMPLES = {(e.method, e.number): e for e in sdk_readme.examples()}

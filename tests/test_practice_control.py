@@ -15,8 +15,9 @@ from weather import control_of, market
 from breeze_lab import cli, processes, session, settings
 from breeze_lab.clock import IST
 from breeze_lab.errors import BreezeLabError, ProcessError, SettingsError
-from breeze_lab.practice import control, fault_kinds
+from breeze_lab.practice import control
 from breeze_lab.practice.control import ClockState, Control
+from breeze_lab.practice.faults import kinds as fault_kinds
 
 MORNING = datetime(2026, 11, 20, 9, 15, tzinfo=IST)
 

@@ -8,9 +8,8 @@ from datetime import date, datetime, timedelta
 import pytest
 
 from breeze_lab import clock
-from breeze_lab.practice.desk import Desk
-from breeze_lab.practice.market import Market
-from breeze_lab.practice.orders import (
+from breeze_lab.practice.desk.desk import Desk
+from breeze_lab.practice.desk.orders import (
     Charges,
     MarginLeg,
     OrderRequest,
@@ -19,8 +18,9 @@ from breeze_lab.practice.orders import (
     ticks_of,
     value_paise,
 )
-from breeze_lab.practice.triggers import GttLeg
-from breeze_lab.practice.universe import universe
+from breeze_lab.practice.desk.triggers import GttLeg
+from breeze_lab.practice.exchange.market import Market
+from breeze_lab.practice.exchange.universe import universe
 
 FRIDAY = date(2026, 11, 20)
 OPEN_EVERY_DAY = date(2026, 9, 1)

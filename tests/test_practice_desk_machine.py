@@ -25,20 +25,20 @@ from hypothesis.stateful import (
 )
 
 from breeze_lab import clock
-from breeze_lab.practice.charges import MARKED, margin, order_charges
-from breeze_lab.practice.days import number_at
-from breeze_lab.practice.desk import Desk
-from breeze_lab.practice.engine import Engine
-from breeze_lab.practice.ledger import DELIVERED, share_key
-from breeze_lab.practice.market import Market
-from breeze_lab.practice.orders import (
+from breeze_lab.practice.desk.charges import MARKED, margin, order_charges
+from breeze_lab.practice.desk.desk import Desk
+from breeze_lab.practice.desk.engine import Engine
+from breeze_lab.practice.desk.ledger import DELIVERED, share_key
+from breeze_lab.practice.desk.orders import (
     FINAL,
     OrderRequest,
     Refusal,
     money_segment,
     value_paise,
 )
-from breeze_lab.practice.triggers import GttLeg
+from breeze_lab.practice.desk.triggers import GttLeg
+from breeze_lab.practice.exchange.days import number_at
+from breeze_lab.practice.exchange.market import Market
 
 
 class HandClock:

@@ -10,7 +10,7 @@ from conformance_schema import ANSWERS, complaints
 from test_practice_rest import ask, token
 from waiting import until
 
-from breeze_lab.practice.rows import day as day_of
+from breeze_lab.practice.wire.rows import day as day_of
 
 __all__ = ["token"]
 

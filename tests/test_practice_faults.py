@@ -20,9 +20,9 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import connect
 
 from breeze_lab.errors import SettingsError
-from breeze_lab.practice.fault_frames import FrameFaults, malformed
-from breeze_lab.practice.fault_kinds import KINDS, order
-from breeze_lab.practice.faults import Fault
+from breeze_lab.practice.faults.frames import FrameFaults, malformed
+from breeze_lab.practice.faults.kinds import KINDS, order
+from breeze_lab.practice.faults.registry import Fault
 
 QUOTE = '42["stock",["4.1!2885",1402.0,1401.5,1410,1399,0.3,1401.4,12,1401.6,9,3,1404.2]]'
 CANDLE = '42["1SEC","NSE,RELIND,1401,1402,1401,1402,300,2026-11-20 09:15:00,1SEC"]'

@@ -10,7 +10,7 @@ from urllib.request import Request, urlopen
 import pytest
 from weather import control_of, market
 
-from breeze_lab.practice.budget import Budget
+from breeze_lab.practice.wire.budget import Budget
 
 MINUTE = {"Status": 5, "Error": "Limit exceed: API call per minute:Try after some time"}
 DAY = {"Status": 5, "Error": "Limit exceed: API call per day: "}

@@ -25,7 +25,7 @@ from weather import RELIND, TCS, Heard, Lab, PlainSdk, control_of, market
 import breeze_lab
 from breeze_lab import errors, session
 from breeze_lab.feed import FeedBar, FeedState, FeedTick
-from breeze_lab.practice.fault_kinds import KINDS, order
+from breeze_lab.practice.faults.kinds import KINDS, order
 
 if TYPE_CHECKING:
     from collections.abc import Callable

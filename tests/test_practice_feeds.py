@@ -4,7 +4,7 @@ import pytest
 from test_practice_desk_rest import ITC, below, good, token, v1
 from test_practice_streams import Bare, start, stop
 
-from breeze_lab.practice import layouts
+from breeze_lab.practice.wire import layouts
 
 __all__ = ["below", "good", "token", "v1"]
 

@@ -9,11 +9,12 @@ from conformance_schema import FRAMES, complaints
 
 from breeze_lab import _sdk, clock
 from breeze_lab.bars import Interval
-from breeze_lab.practice import contracts, frames, history, layouts, order_frames, strategies
-from breeze_lab.practice.days import day_number, midnight
-from breeze_lab.practice.market import Live
-from breeze_lab.practice.orders import Order
-from breeze_lab.practice.prices import Prices
+from breeze_lab.practice.desk.orders import Order
+from breeze_lab.practice.exchange import contracts, history, words
+from breeze_lab.practice.exchange.days import day_number, midnight
+from breeze_lab.practice.exchange.market import Live
+from breeze_lab.practice.exchange.prices import Prices
+from breeze_lab.practice.wire import frames, layouts, order_frames, strategies
 from breeze_lab.settings import ICICI
 from breeze_lab.ticks import Depth, decode_frame
 
@@ -224,7 +225,7 @@ def test_our_candles_are_read_alike(kind, contract, interval, sdk):
     values = layouts.named(text.split(","), layouts.CANDLES[text.count(",") + 1])
     assert ",".join(layouts.encode(values, layouts.CANDLES[len(values)])) == text
     assert float(values["low"]) <= float(values["open"]) <= float(values["high"])
-    assert values["start"] == frames.clock_text(int(found.start[-1]))
+    assert values["start"] == words.clock_text(int(found.start[-1]))
 
 
 def an_order(contract, **changes):

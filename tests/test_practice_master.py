@@ -11,9 +11,9 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from breeze_lab.practice import contracts, master
-from breeze_lab.practice.prices import Prices
-from breeze_lab.practice.rows import day
+from breeze_lab.practice.exchange import contracts, master
+from breeze_lab.practice.exchange.prices import Prices
+from breeze_lab.practice.wire.rows import day
 
 MEMBERS = ["BSE", "CDNSE", "FOBSE", "FONSE", "MCX", "MF", "NSE"]
 REAL = Path(__file__).parents[2] / "shared" / "data"

@@ -10,22 +10,15 @@ import pytest
 
 from breeze_lab import clock
 from breeze_lab.bars import Interval
-from breeze_lab.practice import (
-    activity,
-    contracts,
-    derivatives,
-    frames,
-    history,
-    master,
-    surface,
-)
-from breeze_lab.practice.book import Book, Maker
-from breeze_lab.practice.days import day_number, day_of, midnight
-from breeze_lab.practice.expiry import weeklies
-from breeze_lab.practice.market import Live, Quote
-from breeze_lab.practice.noise import word
-from breeze_lab.practice.prices import Prices
-from breeze_lab.practice.universe import RUPEE, universe
+from breeze_lab.practice.exchange import activity, contracts, derivatives, history, master, surface
+from breeze_lab.practice.exchange.book import Book, Maker
+from breeze_lab.practice.exchange.days import day_number, day_of, midnight
+from breeze_lab.practice.exchange.expiry import weeklies
+from breeze_lab.practice.exchange.market import Live, Quote
+from breeze_lab.practice.exchange.noise import word
+from breeze_lab.practice.exchange.prices import Prices
+from breeze_lab.practice.exchange.universe import RUPEE, universe
+from breeze_lab.practice.wire import frames
 
 FRIDAY = date(2026, 11, 20)
 #: The last Tuesday of November is a holiday, so NSE months and NIFTY weeks end on this Monday.

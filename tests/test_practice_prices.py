@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from breeze_lab import clock
 from breeze_lab.bars import Bar, BarBuilder, Interval, resample
-from breeze_lab.practice import contracts, frames, history
-from breeze_lab.practice.days import FIRST_DAY, day_number, day_of, midnight
-from breeze_lab.practice.market import Live
-from breeze_lab.practice.prices import Prices
-from breeze_lab.practice.split import Bars, share, split
-from breeze_lab.practice.universe import RUPEE, universe
+from breeze_lab.practice.exchange import contracts, history
+from breeze_lab.practice.exchange.days import FIRST_DAY, day_number, day_of, midnight
+from breeze_lab.practice.exchange.market import Live
+from breeze_lab.practice.exchange.prices import Prices
+from breeze_lab.practice.exchange.split import Bars, share, split
+from breeze_lab.practice.exchange.universe import RUPEE, universe
+from breeze_lab.practice.wire import frames
 from breeze_lab.ticks import decode_frame
 
 TODAY = date(2026, 11, 20)
@@ -317,10 +318,11 @@ import hashlib, json, sys
 from datetime import date
 import numpy as np
 from breeze_lab.bars import Interval
-from breeze_lab.practice import contracts, frames, history, master
-from breeze_lab.practice.days import day_number, midnight
-from breeze_lab.practice.market import Live
-from breeze_lab.practice.prices import Prices
+from breeze_lab.practice.exchange import contracts, history, master
+from breeze_lab.practice.wire import frames
+from breeze_lab.practice.exchange.days import day_number, midnight
+from breeze_lab.practice.exchange.market import Live
+from breeze_lab.practice.exchange.prices import Prices
 prices = Prices(5, date(2026, 11, 1))
 listing = contracts.listing(prices, date(2026, 11, 20))
 now = midnight(day_number(date(2026, 11, 20))) * 1000 + 55_555_555

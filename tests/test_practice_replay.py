@@ -24,17 +24,18 @@ from waiting import until
 from breeze_lab import clock
 from breeze_lab.bars import Interval
 from breeze_lab.errors import RecordingError
-from breeze_lab.practice import derivatives, frames
-from breeze_lab.practice.contracts import listing
-from breeze_lab.practice.days import day_number, midnight
-from breeze_lab.practice.history import series
-from breeze_lab.practice.prices import Prices
-from breeze_lab.practice.recorder import BarRow, TickRow, record, write_bars, write_ticks
-from breeze_lab.practice.recording import read
-from breeze_lab.practice.recording_files import BAR_COLUMNS, TICK_COLUMNS
-from breeze_lab.practice.replay import ReplayPrices
-from breeze_lab.practice.replay_market import ReplayLive, ReplayMarket
-from breeze_lab.practice.rows import quotes
+from breeze_lab.practice.exchange import derivatives
+from breeze_lab.practice.exchange.contracts import listing
+from breeze_lab.practice.exchange.days import day_number, midnight
+from breeze_lab.practice.exchange.history import series
+from breeze_lab.practice.exchange.prices import Prices
+from breeze_lab.practice.replay.recorder import BarRow, TickRow, record, write_bars, write_ticks
+from breeze_lab.practice.replay.recording import read
+from breeze_lab.practice.replay.recording_files import BAR_COLUMNS, TICK_COLUMNS
+from breeze_lab.practice.replay.replay import ReplayPrices
+from breeze_lab.practice.replay.replay_market import ReplayLive, ReplayMarket
+from breeze_lab.practice.wire import frames
+from breeze_lab.practice.wire.rows import quotes
 
 DAY = date(2026, 11, 20)
 NUMBER = day_number(DAY)

@@ -12,9 +12,9 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener, urlopen
 import pytest
 from conformance_schema import CHAIN, complaints
 
-from breeze_lab.practice import rows
-from breeze_lab.practice.days import midnight
-from breeze_lab.practice.market import Market
+from breeze_lab.practice.exchange.days import midnight
+from breeze_lab.practice.exchange.market import Market
+from breeze_lab.practice.wire import rows
 
 REFUSED = (401, {"Status": 5, "Error": "Authentication Fail :: Invalid Checksum."})
 MONDAY = {"from_date": "2026-06-29T09:15:00.000Z", "to_date": "2026-06-29T09:17:00.000Z"}

@@ -28,7 +28,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 from breeze_lab import clock, processes, settings
 from breeze_lab.errors import ProcessError, SettingsError
-from breeze_lab.practice import fault_kinds
+from breeze_lab.practice.faults import kinds as fault_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from breeze_lab.errors import SettingsError
-from breeze_lab.practice.fault_kinds import KINDS, order, span, unknown
+from breeze_lab.practice.faults.kinds import KINDS, order, span, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -25,7 +25,7 @@ from breeze_lab import clock
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from breeze_lab.practice.market_clock import MarketClock
+    from breeze_lab.practice.exchange.market_clock import MarketClock
 
     _Answer: TypeAlias = dict[str, Any]
     _Follow: TypeAlias = Callable[[Mapping[str, Any]], _Answer | Awaitable[_Answer]]

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from breeze_lab import clock
-from breeze_lab.practice.character import Character
-from breeze_lab.practice.market import Market
-from breeze_lab.practice.market_clock import FASTEST, SLOWEST, MarketClock
-from breeze_lab.practice.replay_market import ReplayMarket
+from breeze_lab.practice.exchange.character import Character
+from breeze_lab.practice.exchange.market import Market
+from breeze_lab.practice.exchange.market_clock import FASTEST, SLOWEST, MarketClock
+from breeze_lab.practice.replay.replay_market import ReplayMarket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

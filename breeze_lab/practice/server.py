@@ -26,18 +26,18 @@ from aiohttp.http import HttpProcessingError
 
 from breeze_lab import processes
 from breeze_lab.errors import RecordingError
-from breeze_lab.practice import master
-from breeze_lab.practice.account import Account
-from breeze_lab.practice.budget import Budget
 from breeze_lab.practice.director import Director, only
-from breeze_lab.practice.fault_answers import Answers
-from breeze_lab.practice.fault_streams import Port, StreamFaults
-from breeze_lab.practice.faults import Faults
+from breeze_lab.practice.exchange import master
+from breeze_lab.practice.faults.registry import Faults
 from breeze_lab.practice.options import Options
-from breeze_lab.practice.order_feed import OrderFeed
-from breeze_lab.practice.rest import Rest, no_such_path
-from breeze_lab.practice.sockets import SocketServer
-from breeze_lab.practice.streams import CandleHub, FeedsHub, QuoteHub
+from breeze_lab.practice.wire.account import Account
+from breeze_lab.practice.wire.budget import Budget
+from breeze_lab.practice.wire.fault_answers import Answers
+from breeze_lab.practice.wire.fault_streams import Port, StreamFaults
+from breeze_lab.practice.wire.order_feed import OrderFeed
+from breeze_lab.practice.wire.rest import Rest, no_such_path
+from breeze_lab.practice.wire.sockets import SocketServer
+from breeze_lab.practice.wire.streams import CandleHub, FeedsHub, QuoteHub
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence

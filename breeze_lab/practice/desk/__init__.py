@@ -1,0 +1,1 @@
+"""The account's orders and what becomes of them: matching, money, positions."""
