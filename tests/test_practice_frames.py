@@ -293,6 +293,24 @@ def test_our_candles_are_read_alike(kind, contract, interval, sdk):
     assert candle_text(candle) == text
 
 
+def test_a_strike_of_quarters_stays_itself(sdk):
+    """Currency strikes lie a quarter apart, and neither candle nor order rounds them together."""
+    span = (NOW_MS // 1000 - 7200, NOW_MS // 1000)
+    quarters = [
+        c for c in LISTING.contracts
+        if (c.exchange, c.kind) == ("NDX", "option") and c.strike % 0.5 == 0.25
+    ]  # fmt: skip
+    traded = ((c, history.series(PRICES, c, Interval.M1, span, NOW_MS)) for c in quarters)
+    contract, found = next((c, bars) for c, bars in traded if len(bars))
+    text = frames.candle(contract, found, 0, Interval.M1)
+    candle = decode("1MIN", text)
+    assert candle.strike == float(sdk.parse_ohlc_data(text)["strike_price"]) == contract.strike
+    assert candle_text(candle) == text
+    frame = order_frames.frame(an_order(contract, status="Ordered"), "PR123456", 7)
+    assert decode("order", frame).strike == contract.strike
+    assert order_frame(decode("order", frame)) == frame
+
+
 def an_order(contract, **changes):
     product = "cash" if contract.expiry is None else "options" if contract.strike else "futures"
     fields = {
