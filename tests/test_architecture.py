@@ -20,6 +20,11 @@ LAYERS = {
         "clock",
         "bars",
         "ticks",
+        "fields",
+        "candle_text",
+        "order_updates",
+        "recommendations",
+        "events",
         "instruments",
         "processes",
         "settings",
@@ -31,7 +36,10 @@ LAYERS = {
 }
 RANK = {room: rank for rank, rooms in enumerate(LAYERS.values()) for room in rooms}
 #: What the pure rooms may not touch: they know no network and no disk.
-PURE = {"errors", "bars", "ticks", "instruments", "clock"}
+PURE = {
+    "errors", "bars", "ticks", "fields", "candle_text", "order_updates", "recommendations",
+    "events", "instruments", "clock",
+}  # fmt: skip
 #: Who may import one room of the practice market, its light remote control.
 DRIVEN_BY = {"magics", "lab"}
 CONTROL = "breeze_lab.practice.control"

@@ -6,17 +6,27 @@ from datetime import date
 
 import pytest
 from conformance_schema import FRAMES, complaints
+from frame_values import (
+    MCX_NOT_OURS,
+    candle_text,
+    disagreements,
+    of_mcx,
+    order_frame,
+    recommendation_frame,
+)
 
 from breeze_lab import _sdk, clock
 from breeze_lab.bars import Interval
+from breeze_lab.events import decode
 from breeze_lab.practice.desk.orders import Order
 from breeze_lab.practice.exchange import contracts, history, words
 from breeze_lab.practice.exchange.days import day_number, midnight
 from breeze_lab.practice.exchange.market import Live
 from breeze_lab.practice.exchange.prices import Prices
 from breeze_lab.practice.wire import frames, layouts, order_frames, strategies
+from breeze_lab.recommendations import DerivativeRecommendation
 from breeze_lab.settings import ICICI
-from breeze_lab.ticks import Depth, decode_frame
+from breeze_lab.ticks import Depth
 
 # Recorded frames as the SDK's publisher printed them, byte for byte.
 QUOTES = [
@@ -32,6 +42,11 @@ DEPTHS = [
 MCX = '["6.1!247311","32"," "," ",0,0,0,0,0,0,0,"",268900,0,0,0,0,0,0,464000,464000,0,[0,0,0,"",0,0,0,""],[0,0,0,"",0,0,0,""],[0,0,0,"",0,0,0,""],[0,0,0,"",0,0,0,""],[0,0,0,"",0,0,0,""]]'
 ORDER = '["1","*","AA073203","*","\\u0019230","5","2023080700000518","07-08-2023","11:49:55","Intraday Calls","N","6","8509042060","NFO","NIFTY","O","C","E","2000000","10-Aug-2023","07-Aug-2023","B","L","T","300","R","202308071300000009","50","0","0","0","0","N","13","WEB","Y","07-Aug-2023","*","*","0.000000","0.000000","N","N","N","N","N","N","0.000000","66","","","G\\u001a"]'
 STRATEGY = '["2023-06-21 13:33:53","2023-06-21 13:35:23","1342","Call Initiated","Multiple","NFO","options","stock","TCS   ","2023-06-29 00:00:00","E","put","3440","buy","100","200","175","130.95","197","283.5","3241.95","1200","33250","500","33250","165380.75","2","active"]'
+#: From the SDK's documentation, which prints them as dictionaries; the last is not padded.
+EQUITY_CALLS = [
+    '["MAHINDRA & MAHINDRA LIMITED(MAHMAH)Margin-Buy","MAHMAH","buy","","","","Margin","3065-3068,2025-01-02 08:55:02","3065","3068","2025-01-02 08:55:02","3098","3050","0,0","0","0","     ","open","iclick_2_gain                 "]',
+    '["POWER FINANCE CORPORATION LTD(POWFIN)Margin-Buy","POWFIN","buy","","","","Margin","450-451,2025-01-02 09:37:01","450","451","2025-01-02 09:37:01","456","447","0,0","0","0","     ","open","iclick_2_gain"]',
+]
 CANDLES = [
     "NSE,NIFTY,18687.95,18687.95,18687.95,18687.95,0,2022-12-02 14:13:53,1SEC",
     "NFO,NIFTY,29-Dec-2022,18807.35,18807.35,18807.35,18807.35,0,11771450,2022-12-02 14:19:21,1SEC",
@@ -73,7 +88,7 @@ BOOKS = {
 OWN_CANDLES = {
     "cash candle": [one("NSE", "stock", "RELIND"), one("BSE", "stock"), one("NSE", "index")],
     "future candle": [one("NFO", "future"), one("BFO", "future"), one("MCX", "future"), one("NDX", "future")],
-    "option candle": [one("NFO", "option"), one("BFO", "option"), one("MCX", "option")],
+    "option candle": [one("NFO", "option"), one("BFO", "option"), one("MCX", "option"), one("NDX", "option")],
 }  # fmt: skip
 #: What the SDK adds from the master, which these tests do not load.
 FROM_MASTER = {"stock_name", "product_type", "expiry_date", "strike_price", "right"}
@@ -97,8 +112,8 @@ def wired(frame):
 def test_a_recorded_quote_goes_round(text, sdk):
     """The SDK reads it, we read it, and what we read encodes to the recorded bytes."""
     frame = json.loads(text)
-    assert sdk.parse_data(list(frame))["symbol"] == frame[0]
-    tick = decode_frame(frame)
+    tick = decode("stock", frame)
+    assert disagreements(sdk.parse_data(list(frame)), tick) == []
     back = frames.encode(tick, derivative=len(frame) == 23)
     assert json.dumps(back, **COMPACT) == text
 
@@ -107,8 +122,9 @@ def test_a_recorded_quote_goes_round(text, sdk):
 def test_a_recorded_depth_goes_round(text, sdk):
     """The SDK reads it, we read it, and what we read encodes to the recorded bytes."""
     frame = json.loads(text)
-    assert sdk.parse_data(json.loads(text))["quotes"] == "Market Depth"
-    assert json.dumps(frames.encode(decode_frame(frame)), **COMPACT) == text
+    depth = decode("stock", frame)
+    assert disagreements(sdk.parse_data(json.loads(text)), depth) == []
+    assert json.dumps(frames.encode(depth), **COMPACT) == text
 
 
 def test_the_recorded_mcx_frame_goes_round(sdk):
@@ -116,7 +132,10 @@ def test_the_recorded_mcx_frame_goes_round(sdk):
     frame = json.loads(MCX)
     head = layouts.named(frame[:22], layouts.MCX)
     book = [layouts.named(row, layouts.MCX_ROW) for row in frame[22:]]
-    assert decode_frame(frame).previous_close == head["previous_close"] / 100
+    tick = decode("stock", frame)
+    assert tick.previous_close == head["previous_close"] / 100
+    assert head | of_mcx(tick) == head
+    assert head.keys() - of_mcx(tick).keys() == MCX_NOT_OURS
     rows = [layouts.encode(row, layouts.MCX_ROW) for row in book]
     assert json.dumps([*layouts.encode(head, layouts.MCX), *rows], **COMPACT) == MCX
     lost = sdk.parse_data(json.loads(MCX))
@@ -135,6 +154,26 @@ def test_the_recorded_order_goes_round(sdk):
     assert theirs["averageExecutedRate"] == values["amount_blocked"]
     assert theirs["systemPartnerCode"] == values["conversion_improvement_flag"] == "N"
     assert values["system_partner_code"] == "66"
+    update = decode("order", frame)
+    assert disagreements(theirs, update) == []
+    assert (update.order_id, update.strike, update.price) == (frame[26], 20000.0, 3.0)
+    assert (update.time.isoformat(), update.expiry) == (
+        "2023-08-07T11:49:55+05:30",
+        date(2023, 8, 10),
+    )
+    assert (update.right, update.quantity, update.stop_loss_reference) == ("CE", 50, None)
+    assert json.dumps(order_frame(update), **COMPACT) == ORDER
+
+
+def test_an_order_is_read_where_the_sdk_is_one_off(sdk):
+    """A stop loss's reference (recorded), blocked amount and average: ours are named right."""
+    frame = json.loads(ORDER)
+    frame[38:41] = ["202308071300000053", "1234.500000", "3.050000"]
+    update, theirs = decode("order", frame), sdk.parse_data(list(frame))
+    assert update.stop_loss_reference == theirs["totalAmountBlocked"] == "202308071300000053"
+    assert update.amount_blocked == float(theirs["averageExecutedRate"]) == 1234.5
+    assert update.average_rate == float(theirs["cancelFlag"]) == 3.05
+    assert order_frame(update) == frame
 
 
 @pytest.mark.parametrize("text", CANDLES, ids=lambda text: text.count(","))
@@ -146,8 +185,9 @@ def test_a_recorded_candle_goes_round(text, sdk):
     assert ",".join(layouts.encode(values, names)) == text
     theirs = sdk.parse_ohlc_data(text)
     assert complaints(theirs, candle_layout(theirs), ordered=False) == []
-    for name in ("low", "high", "open", "close", "volume"):
-        assert theirs[name] == values[name]
+    candle = decode(values["event"], text)
+    assert disagreements(theirs, candle) == []
+    assert candle_text(candle) == text
 
 
 def candle_layout(theirs):
@@ -159,6 +199,23 @@ def test_the_recorded_strategy_is_read_as_ours(sdk):
     """The recorded call has the layout the practice market's calls have."""
     theirs = sdk.parse_data(json.loads(STRATEGY))
     assert complaints(theirs, FRAMES["one_click_fno"]) == []
+    call = decode("stock", json.loads(STRATEGY))
+    assert disagreements(theirs, call) == []
+    assert (call.stock_code, call.right, call.underlying_price) == ("TCS", "PE", 3241.95)
+    assert json.dumps(recommendation_frame(call), **COMPACT) == STRATEGY
+
+
+@pytest.mark.parametrize("text", EQUITY_CALLS, ids=lambda text: text[2:9])
+def test_the_documented_equity_call_goes_round(text, sdk):
+    """The SDK reads it and we do; back it has the recorded bytes, but for blanks at its end."""
+    theirs = sdk.parse_data(json.loads(text))
+    assert complaints(theirs, FRAMES["i_click_2_gain"]) == []
+    call = decode("stock", json.loads(text))
+    assert disagreements(theirs, call) == []
+    *back, subscription = recommendation_frame(call)
+    *recorded, theirs_padded = json.loads(text)
+    assert back == recorded
+    assert subscription.rstrip() == theirs_padded.rstrip()
 
 
 def without_master(layout):
@@ -170,8 +227,10 @@ def without_master(layout):
 def test_our_quotes_are_read_alike(kind, contract, sdk):
     """NSE, BSE, index, NFO, BFO, NDX: the documented layout in the SDK, the same values in ours."""
     frame = wired(frames.quote(Live(PRICES, contract, NOW_MS)))
-    assert complaints(sdk.parse_data(list(frame)), without_master(FRAMES[kind])) == []
-    tick = decode_frame(frame)
+    theirs = sdk.parse_data(list(frame))
+    assert complaints(theirs, without_master(FRAMES[kind])) == []
+    tick = decode("stock", frame)
+    assert disagreements(theirs, tick) == []
     assert tick.last == frame[2]
     assert tick.exchange_time <= clock.from_epoch(NOW_MS / 1000)
     derivative = contract.expiry is not None
@@ -183,8 +242,10 @@ def test_our_quotes_are_read_alike(kind, contract, sdk):
 def test_our_depth_is_read_alike(kind, contract, sdk):
     """Rows of four, six and eight: the documented layout, the same values in ours, and back."""
     frame = wired(frames.depth(Live(PRICES, contract, NOW_MS)))
-    assert complaints(sdk.parse_data(wired(frame)), without_master(FRAMES[kind])) == []
-    depth = decode_frame(frame)
+    theirs = sdk.parse_data(wired(frame))
+    assert complaints(theirs, without_master(FRAMES[kind])) == []
+    depth = decode("stock", frame)
+    assert disagreements(theirs, depth) == []
     assert isinstance(depth, Depth)
     assert len(depth.levels) == 5
     assert json.dumps(frames.encode(depth)) == json.dumps(frame)
@@ -202,7 +263,8 @@ def test_our_mcx_is_laid_out_as_recorded(kind, sdk):
     assert {name: type(value) for name, value in head.items()} == {
         name: type(value) for name, value in recorded.items()
     }
-    tick = decode_frame(frame)
+    tick = decode("stock", frame)
+    assert head | of_mcx(tick) == head
     assert tick.last == head["last"] / 100
     assert (tick.volume, tick.open_interest) == (head["volume"], head["open_interest"])
     assert tick.bid == frame[22][1] / 100
@@ -226,6 +288,28 @@ def test_our_candles_are_read_alike(kind, contract, interval, sdk):
     assert ",".join(layouts.encode(values, layouts.CANDLES[len(values)])) == text
     assert float(values["low"]) <= float(values["open"]) <= float(values["high"])
     assert values["start"] == words.clock_text(int(found.start[-1]))
+    candle = decode(frames.CANDLE_EVENTS[interval], text)
+    assert disagreements(theirs, candle) == []
+    assert (candle.expiry, candle.strike) == (contract.expiry, contract.strike)
+    assert candle_text(candle) == text
+
+
+def test_a_strike_of_quarters_stays_itself(sdk):
+    """Currency strikes lie a quarter apart, and neither candle nor order rounds them together."""
+    span = (NOW_MS // 1000 - 7200, NOW_MS // 1000)
+    quarters = [
+        c for c in LISTING.contracts
+        if (c.exchange, c.kind) == ("NDX", "option") and c.strike % 0.5 == 0.25
+    ]  # fmt: skip
+    traded = ((c, history.series(PRICES, c, Interval.M1, span, NOW_MS)) for c in quarters)
+    contract, found = next((c, bars) for c, bars in traded if len(bars))
+    text = frames.candle(contract, found, 0, Interval.M1)
+    candle = decode("1MIN", text)
+    assert candle.strike == float(sdk.parse_ohlc_data(text)["strike_price"]) == contract.strike
+    assert candle_text(candle) == text
+    frame = order_frames.frame(an_order(contract, status="Ordered"), "PR123456", 7)
+    assert decode("order", frame).strike == contract.strike
+    assert order_frame(decode("order", frame)) == frame
 
 
 def an_order(contract, **changes):
@@ -276,6 +360,18 @@ def test_a_derivatives_order_frame_is_laid_out_as_recorded(status, kind, more, s
     assert theirs["optionType"] == {"CE": "Call", "PE": "Put"}[contract.right]
     assert theirs["orderType"] == "Day"
     assert theirs["orderReference"] == order.id
+    update = decode("order", frame)
+    assert disagreements(theirs, update) == []
+    assert (update.strike, update.expiry, update.right) == (
+        contract.strike,
+        contract.expiry,
+        contract.right,
+    )
+    assert (update.price, update.amount_blocked) == (
+        1000 * contract.tick / 10_000,
+        order.blocked / 100,
+    )
+    assert order_frame(update) == frame
 
 
 def test_a_cash_order_frame_has_the_sdks_places(sdk):
@@ -297,6 +393,27 @@ def test_a_cash_order_frame_has_the_sdks_places(sdk):
     assert theirs["averageExecutedRate"] == "0.000000"
     executed = order_frames.frame(an_order(contract, status="Executed"), "PR123456", 9)
     assert sdk.parse_data(executed)["messageType"] == "5"
+    for each in (frame, executed):
+        update = decode("order", each)
+        assert disagreements(sdk.parse_data(list(each)), update) == []
+        assert order_frame(update) == each
+    assert decode("order", frame).price == 1000 * contract.tick / 10_000
+
+
+@pytest.mark.parametrize(
+    ("exchange", "kind"),
+    [(e, k) for e in ("NFO", "BFO", "MCX", "NDX") for k in ("future", "option")],
+)
+def test_every_derivatives_order_goes_round(exchange, kind, sdk):
+    """Strikes with quarters, ticks finer than a paisa, futures without strike or right."""
+    contract = one(exchange, kind)
+    order = an_order(contract, status="Ordered", price_ticks=1001, validity="ioc", action="sell")
+    frame = order_frames.frame(order, "PR123456", 7)
+    update = decode("order", frame)
+    assert disagreements(sdk.parse_data(list(frame)), update) == []
+    assert (update.strike, update.right) == (contract.strike, contract.right or None)
+    assert update.price == pytest.approx(1001 * contract.tick / 10_000, rel=1e-15)
+    assert order_frame(update) == frame
 
 
 @pytest.mark.parametrize("room", strategies.ROOMS)
@@ -309,7 +426,12 @@ def test_recommendations_have_the_documented_layout(room, sdk):
         for moment in (None, now_ms, call.start_s * 1000 + 14 * 60_000):
             frame = strategies.frame(PRICES, call, moment)
             assert len(frame) == {"one_click_fno": 28, "i_click_2_gain": 19}[room]
-            assert complaints(sdk.parse_data(list(frame)), FRAMES[room]) == []
+            theirs = sdk.parse_data(list(frame))
+            assert complaints(theirs, FRAMES[room]) == []
+            ours = decode("stock", frame)
+            assert disagreements(theirs, ours) == []
+            assert isinstance(ours, DerivativeRecommendation) == (room == "one_click_fno")
+            assert recommendation_frame(ours) == frame
         seen.add(tuple(frame))
     assert len(seen) == 40
     again = strategies.frame(Prices(1, date(2026, 11, 1)), strategies.call_at(PRICES, room, NOW_MS))
@@ -340,3 +462,29 @@ def test_a_wrong_frame_is_noticed(sdk):
     assert complaints(sdk.parse_data(good[:-1]), layout)
     with pytest.raises(ValueError, match="zip"):
         layouts.named(json.loads(ORDER)[:-1], layouts.DERIVATIVE_ORDER)
+
+
+def test_a_value_read_in_the_wrong_place_is_noticed(sdk):
+    """The planted fault: neighbours swapped on the wire disagree with what the other side read."""
+    frame = json.loads(ORDER)
+    theirs = sdk.parse_data(list(frame))
+    swapped = [*frame[:24], *frame[18:19], *frame[25:]]
+    assert disagreements(theirs, decode("order", swapped)) == ["limitRate"]
+    quote = json.loads(QUOTES[0])
+    quote[1], quote[3] = quote[3], quote[1]
+    assert disagreements(sdk.parse_data(json.loads(QUOTES[0])), decode("stock", quote)) == [
+        "open",
+        "high",
+    ]
+    rows = json.loads(DEPTHS[0])
+    rows[2][0][1] += 1
+    assert disagreements(sdk.parse_data(json.loads(DEPTHS[0])), decode("stock", rows)) == [
+        "BestBuyQty-1"
+    ]
+    later = CANDLES[0].replace("14:13:53", "14:13:54")
+    assert disagreements(sdk.parse_ohlc_data(CANDLES[0]), decode("1SEC", later)) == ["datetime"]
+    call = json.loads(STRATEGY)
+    call[21], call[23] = call[23], call[21]
+    assert disagreements(sdk.parse_data(json.loads(STRATEGY)), decode("stock", call)) == [
+        "target_price", "stop_loss_price",
+    ]  # fmt: skip

@@ -190,7 +190,7 @@ def candle(contract: Contract, series: Series, index: int, interval: Interval) -
     if contract.expiry is not None:
         fields.append(dated(contract.expiry))
     if contract.strike is not None:
-        fields += [f"{contract.strike:.1f}", contract.right]
+        fields += [str(float(contract.strike)), contract.right]  # currencies have quarters
     fields += [rupees(int(x), contract) for x in (bar.low, bar.high, bar.open, bar.close)]
     fields.append(0 if contract.kind == "index" else int(bar.volume) * contract.unit)
     if contract.expiry is not None:
