@@ -19,6 +19,9 @@ from breeze_lab.practice.desk.orders import (
     value_paise,
 )
 from breeze_lab.practice.desk.triggers import GttLeg
+from breeze_lab.practice.exchange import tempo
+from breeze_lab.practice.exchange.daily import halt_numbers
+from breeze_lab.practice.exchange.days import day_of, midnight
 from breeze_lab.practice.exchange.market import Market
 from breeze_lab.practice.exchange.universe import universe
 
@@ -250,6 +253,34 @@ def test_ioc_takes_what_the_book_shows_and_cancels_the_rest(room, reliance):
     none = room.place(reliance, away=-50, quantity=1, validity="ioc")
     assert none.status == "Cancelled"
     assert none.reason
+
+
+def test_in_an_auction_and_in_a_halt_the_book_takes_nothing(room, reliance):
+    """Orders wait: in the closing auction for its one trade, in a halt for its end."""
+    room.clock.set(2026, 11, 20, 15, 20)
+    waiting = room.place(reliance, away=40, quantity=10)
+    assert waiting.status == "Ordered"
+    none = room.place(reliance, away=40, quantity=10, validity="ioc")
+    assert none.status == "Cancelled"
+    room.clock.set(2026, 11, 20, 15, 30)
+    room.desk.advance()
+    assert room.desk.order(waiting.id).status == "Ordered"
+    room.clock.set(2026, 11, 20, 15, 34, 59)
+    room.desk.advance()
+    met = room.desk.order(waiting.id)
+    assert met.status == "Executed"
+    assert room.market.prices.character.auctions
+
+    number = halt_numbers(room.market.prices)[-1]
+    halted = Room(when=(*day_of(number).timetuple()[:3], 9, 20, 0))
+    share = halted.find("NSE", "RELIND")
+    stopped = tempo.halt(halted.market.prices, share, number)
+    halted.clock.ms = (midnight(number) + 33_300 + 60 * (stopped.start + 5)) * 1000
+    waiting = halted.place(share, away=40, quantity=10)
+    assert waiting.status == "Ordered"
+    halted.clock.ms += 60_000 * (stopped.stop - stopped.start)
+    halted.desk.advance()
+    assert halted.desk.order(waiting.id).status == "Executed"
 
 
 def test_a_stop_loss_waits_for_its_trigger_and_then_is_a_limit_order(room, reliance):

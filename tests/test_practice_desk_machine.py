@@ -220,8 +220,8 @@ class DeskMachine(RuleBasedStateMachine):
 
     @rule(size=st.integers(3, 9))
     def over_night(self, size):
-        """A day order too large for a thin market's last seconds, and the next morning."""
-        CLOCK.set(max(CLOCK.now().replace(hour=15, minute=34, second=50), CLOCK.now()))
+        """A day order too large for the last seconds before the auction, and the next morning."""
+        CLOCK.set(max(CLOCK.now().replace(hour=15, minute=14, second=58), CLOCK.now()))
         self.place(replace(self.request(3, "buy", 1, 1), quantity=size * 600))
         self.next_morning(1)
 

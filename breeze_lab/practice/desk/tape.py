@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from breeze_lab.practice.exchange import tempo
 from breeze_lab.practice.exchange.days import midnight, number_at
 from breeze_lab.practice.exchange.market import Live
 
@@ -28,6 +29,8 @@ _FAR_MS: Final = 60_000
 #: Quotes of derivatives move with their underlying between their own trades: a waiting order is
 #: compared with them at whole multiples of this, so that nobody's looking decides when.
 _LOOK_MS: Final = 5_000
+#: When the book takes orders. Who asks outside market hours is refused before, or waits.
+_OPEN: Final = ("open", "closed")
 
 
 class Reach(NamedTuple):
@@ -119,7 +122,14 @@ class Tape:
         return self._looking or reach.has(self.last)
 
     def offers(self, action: Action) -> list[tuple[int, int]]:
-        """Return what a `action` order can take now: (ticks, quantity), best first."""
+        """Return what a `action` order can take now: (ticks, quantity), best first.
+
+        In an auction or a halt the book stands there but takes nothing; only
+        what trades at this very moment, an auction's one trade, can be met.
+        """
+        now = tempo.phase(self._prices, self.contract, self.now_ms)
+        if now not in _OPEN and self._live.quote.time_ms != self.now_ms:
+            return []
         book = self._shown()
         if book != self._book:
             self._book = book
