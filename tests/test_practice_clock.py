@@ -2,12 +2,8 @@
 
 import asyncio
 import base64
-import contextlib
 import itertools
 import json
-import os
-import subprocess
-import sys
 import time
 from datetime import datetime
 from urllib.error import HTTPError
@@ -15,28 +11,12 @@ from urllib.request import Request, urlopen
 
 import pytest
 import websockets
+from weather import market
 
 from breeze_lab.clock import IST
 from breeze_lab.practice.exchange.market_clock import MarketClock
 
 MORNING = datetime(2026, 11, 20, 9, 15, tzinfo=IST)
-
-
-@contextlib.contextmanager
-def market(tmp_path, *options):
-    """A practice market of our own; the value is its ready record."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "breeze_lab.practice", "--json", *options],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "BREEZE_LAB_HOME": str(tmp_path)},
-    )
-    try:
-        yield json.loads(process.stdout.readline())
-    finally:
-        process.terminate()
-        process.wait(10)
-        process.stdout.close()
 
 
 def control(record, token=None, **command):

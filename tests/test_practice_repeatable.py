@@ -11,39 +11,20 @@ import hashlib
 import io
 import json
 import os
-import subprocess
-import sys
 import zipfile
 from datetime import datetime, timedelta
 from urllib.request import Request, urlopen
 
 import pytest
 import websockets
+from weather import market
 
 from breeze_lab.clock import IST
 
 MINUTES = int(os.environ.get("BREEZE_LAB_REPEAT_MINUTES", "4"))
 START = datetime(2026, 11, 20, 10, 0, tzinfo=IST)
 END = START + timedelta(minutes=MINUTES)
-SPEED = 60
-
-
-@contextlib.contextmanager
-def market(folder, seed):
-    """A paused practice market; the value is its ready record."""
-    command = [
-        sys.executable, "-m", "breeze_lab.practice", "--json", "--paused", "--keep-sessions",
-        "--seed", str(seed), "--at", START.isoformat(), "--speed", str(SPEED),
-    ]  # fmt: skip
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "BREEZE_LAB_HOME": folder}
-    )
-    try:
-        yield json.loads(process.stdout.readline())
-    finally:
-        process.terminate()
-        process.wait(10)
-        process.stdout.close()
+OPTIONS = ("--paused", "--keep-sessions", "--at", START.isoformat(), "--speed", "60")
 
 
 def rooms_of(record):
@@ -150,8 +131,8 @@ def test_two_processes_of_a_seed_send_the_same_bytes(tmp_path):
     """Every packet of every room, quotes, depth and candles; a third with another seed differs."""
     with contextlib.ExitStack() as stack:
         records = [
-            stack.enter_context(market(str(tmp_path / str(number)), seed))
-            for number, seed in enumerate((7, 7, 8))
+            stack.enter_context(market(tmp_path / str(number), *OPTIONS, "--seed", seed))
+            for number, seed in enumerate("778")
         ]
         rooms = rooms_of(records[0])
         assert rooms == rooms_of(records[1])
