@@ -488,3 +488,19 @@ def test_a_value_read_in_the_wrong_place_is_noticed(sdk):
     assert disagreements(sdk.parse_data(json.loads(STRATEGY)), decode("stock", call)) == [
         "target_price", "stop_loss_price",
     ]  # fmt: skip
+
+
+def test_the_trend_of_an_index_is_that_of_its_last_trade():
+    """As the README shows it: a tick that falls says so on a day that rose."""
+    index = one("NSE", "index", "NIFTY")
+    live = Live(PRICES, index, NOW_MS)
+    said = set()
+    for _ in range(200):
+        before = live.quote.last
+        live.prepare()
+        live.step()
+        trend = frames.quote(live)[16]
+        assert trend == ("-" if live.quote.last < before else "+")
+        said.add(trend)
+    assert said == {"+", "-"}
+    assert frames.quote(Live(PRICES, index, live.quote.time_ms)) == frames.quote(live)

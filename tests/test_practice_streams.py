@@ -397,7 +397,7 @@ def test_it_ends_at_once_and_cleanly(tmp_path):
 
 def test_one_per_runtime_folder_and_gone_when_idle(tmp_path):
     """A second start with the same folder says so and ends; nobody's market ends by itself."""
-    options = ("--runtime", str(tmp_path), "--idle-exit", "1.5")
+    options = ("--runtime", str(tmp_path), "--idle-exit", "4")
     process, record = start(*options, home=tmp_path)
     published = json.loads((tmp_path / "practice.json").read_text())
     assert published["api_url"] == record["api_url"]

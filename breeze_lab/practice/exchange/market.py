@@ -43,6 +43,7 @@ class Quote:
     high: int = 0
     low: int = 0
     last: int = 0
+    before: int = 0  # the price of the trade before the last
     last_quantity: int = 0
     volume: int = 0
     value: int = 0
@@ -125,7 +126,7 @@ class Live:
         if not quote.volume:
             quote.open = quote.high = quote.low = price
         quote.time_ms = time_ms
-        quote.last = price
+        quote.before, quote.last = quote.last, price
         quote.high = max(quote.high, price)
         quote.low = min(quote.low, price)
         quote.last_quantity = units * unit
@@ -204,6 +205,7 @@ class Live:
         quote.previous_close = quote.open if close is None else close
         if len(past.open):
             quote.high, quote.low = int(past.high.max()), int(past.low.min())
+            quote.last = int(past.close[-1])
             quote.volume = int(past.volume.sum()) * contract.unit
             typical = (past.open + past.high + past.low + past.close) * past.volume
             quote.value = int(typical.sum()) // 4 * contract.unit

@@ -162,6 +162,7 @@ class ReplayLive(Live):
         self.quote = Quote(
             number=number, time_ms=int(rows.time_ms[at]), open=opened, high=int(rows.high[at]),
             low=int(rows.low[at]), last=int(rows.last[at]),
+            before=int(rows.last[at - 1]) if at and rows.number[at - 1] == number else 0,
             last_quantity=int(rows.last_quantity[at]), volume=int(rows.volume[at]),
             value=int(rows.value[at]), previous_close=opened if close is None else close,
             lower=lower, upper=upper, interest=int(rows.interest[at]),

@@ -46,7 +46,7 @@ def quote(live: Live) -> list[Any]:
     ]  # fmt: skip
     time_s, close = now.time_ms // 1000, rupees(now.previous_close, contract)
     if contract.kind == "index":
-        trend = "+" if now.last > now.previous_close else "-"
+        trend = "-" if now.last < now.before else "+"  # of the last trade, not of the day
         return [*head, *[None] * 10, trend, None, None, time_s, close]
     book = live.book(1)
     bid = book.bids[0] if book.bids else (0, 0, 0)
