@@ -12,7 +12,7 @@ from IPython.core.error import UsageError
 from waiting import until
 from weather import control_of, market
 
-from breeze_lab import cli, processes, session, settings
+from breeze_lab import cli, clock, processes, session, settings
 from breeze_lab.clock import IST
 from breeze_lab.errors import BreezeLabError, ProcessError, SettingsError
 from breeze_lab.practice import control
@@ -90,6 +90,7 @@ def test_the_clock_is_driven(here):
     assert here.jump("15:29").now == MORNING.replace(hour=15, minute=29)
     assert here.jump("2026-11-21T10:00").now == datetime(2026, 11, 21, 10, tzinfo=IST)
     assert here.jump("9:30:10").now == datetime(2026, 11, 21, 9, 30, 10, tzinfo=IST)
+    assert abs((here.jump("now").now - clock.now()).total_seconds()) < 5
     assert here.jump(MORNING).now == MORNING
     assert here.speed(60).speed == 60.0
     assert here.resume().paused is False

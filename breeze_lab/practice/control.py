@@ -223,12 +223,14 @@ class Control:
         return self.clock(speed=factor)
 
     def jump(self, at: datetime | str) -> ClockState:
-        """Set market time; see `clock`."""
+        """Set market time, ``"now"`` to the wall clock's; see `clock`."""
         return self.clock(at=at)
 
     def _moment(self, at: datetime | str) -> datetime:
         if isinstance(at, datetime):
             return clock.to_ist(at)
+        if at == "now":
+            return clock.now()
         whole = at
         if "-" not in at:
             hour, colon, rest = at.partition(":")
@@ -237,8 +239,8 @@ class Control:
             return clock.to_ist(datetime.fromisoformat(whole))
         except ValueError:
             raise SettingsError(
-                f"{at[:40]!r} is no time. Write 2026-11-20T09:15, or 09:15 of the market's day "
-                "(IST)."
+                f"{at[:40]!r} is no time. Write 2026-11-20T09:15, 09:15 of the market's day "
+                "(IST), or now."
             ) from None
 
     # -- faults -------------------------------------------------------------

@@ -22,7 +22,7 @@ _VERBS: Final = (
     ("status", "the clock, the faults, the account's budget"),
     ("pause, resume", "let market time stand still, go on"),
     ("speed 60", "market seconds per second, 0.01 to 3600"),
-    ("jump 09:15", "set market time, also jump 2026-11-20T09:15"),
+    ("jump 09:15", "set market time, also jump 2026-11-20T09:15 and jump now"),
     ("faults", "what is active, and for how long"),
     ("clear [NAME]", "end all faults, or one"),
     ("log", "what was done and what ended"),
