@@ -238,8 +238,10 @@ def complaint(sent, answer):
         return "a traceback"
     words = head.split(b" ", 2)
     if len(words) < 2 or not words[1].isdigit():
-        # Nothing at all is right only for what is no HTTP request.
-        return None if not answer and sent in RAW else "no answer"
+        # Nothing at all is right only for what is no HTTP request. A method that HTTP does not know
+        # is refused before its body is read, and the reset that follows can overtake the answer.
+        unheard = sent in RAW or sent.startswith(b"BREW")
+        return None if not answer and unheard else "no answer"
     if int(words[1]) >= 500:
         return f"HTTP {int(words[1])}: {body[:200]!r}"
     if b"application/json" in head.lower() and b"HEAD" not in sent[:5]:
