@@ -292,7 +292,12 @@ class Client:
             raise self._login_error(exc) from exc
         finally:
             del breeze.get_stock_script_list
-        details = self.call("get_customer_details", api_session=api_session)
+        try:
+            details = self.call("get_customer_details", api_session=api_session)
+        except BreezeLabError:
+            # We are in already. The broker was seen to take an api session once only; what is
+            # missing then is the account's name.
+            details = {}
         self.identity = Identity(
             user_id=breeze.user_id,
             session_key=breeze.session_key,

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
+from weather import market
 
 from breeze_lab import errors
 from breeze_lab._sdk import Client, load
@@ -175,6 +176,17 @@ def test_bad_credentials_are_login_errors(practice, master_path):
     good = Client(endpoints, master_path, app_key=practice["app_key"], secret=practice["secret"])
     with pytest.raises(errors.LoginError, match="login page"):
         good.login("00000000")
+
+
+def test_an_api_session_that_can_be_exchanged_once_is_enough(tmp_path, master_path):
+    """The account's name is missing then; everything else works."""
+    with market(tmp_path, "--one-shot") as record:
+        endpoints = Endpoints.from_dict(record, name="practice")
+        once = Client(endpoints, master_path, app_key=record["app_key"], secret=record["secret"])
+        identity = once.login(record["api_session"])
+        assert identity.name == identity.user_id
+        assert once.call("get_quotes", stock_code="RELIND", exchange_code="NSE",
+                         product_type="cash", expiry_date="", right="", strike_price="")  # fmt: skip
 
 
 @pytest.mark.parametrize(
