@@ -19,7 +19,7 @@ from breeze_lab.errors import BadResponse
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = ["Depth", "DepthLevel", "Tick", "decode_frame"]
+__all__ = ["CommodityTick", "Depth", "DepthLevel", "Tick", "decode_frame"]
 
 #: What one element of a frame can be.
 Field: TypeAlias = Any
@@ -94,6 +94,34 @@ class DepthLevel:
 
 
 @dataclass(frozen=True, slots=True)
+class CommodityTick(Tick):
+    """A quote of MCX, which brings its book along.
+
+    Parameters
+    ----------
+    rows
+        The book's rows as they came, prices in paise; `levels` reads them.
+    rest
+        The frame's elements that mean nothing to us, in their order, so that
+        nothing of it is lost.
+    """
+
+    rows: tuple[tuple[Field, ...], ...] = ()
+    rest: tuple[Field, ...] = ()
+
+    @property
+    def levels(self) -> tuple[DepthLevel, ...]:
+        """The best rows of the book in rupees, best first."""
+        return tuple(
+            DepthLevel(
+                _price(bid) / 100, _quantity(bid_quantity), _whole(bid_orders),
+                _price(ask) / 100, _quantity(ask_quantity), _whole(ask_orders),
+            )
+            for bid_quantity, bid, bid_orders, _, ask_quantity, ask, ask_orders, _ in self.rows
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class Depth:
     """The best rows of one instrument's book, best first."""
 
@@ -110,6 +138,8 @@ _CASH: Final = 21
 _DERIVATIVE: Final = 23
 _DEPTH: Final = 3
 _MCX_BOOK: Final = 22
+#: Elements of an MCX frame without a meaning here: kinds, flags, reserved ones, all-time extremes.
+_MCX_REST: Final = (1, 2, 3, 11, 16, 18, 19, 20)
 _INDEX: Final = 17
 #: No price, quantity or turnover comes near; beyond it a float skips integers.
 _ABSURD: Final = 2**53
@@ -254,7 +284,7 @@ def _mcx(frame: list[Field]) -> Tick:
         number = _number(value)
         return None if number is None else number / 100
 
-    return Tick(
+    return CommodityTick(
         room=frame[0],
         exchange_time=_time(frame[7]),
         last=rupees(frame[5]),
@@ -273,6 +303,8 @@ def _mcx(frame: list[Field]) -> Tick:
         total_ask_quantity=_whole(frame[10]),
         turnover=_number(frame[21]),
         open_interest=_whole(frame[17]),
+        rows=tuple(tuple(row) for row in frame[_MCX_BOOK:]),
+        rest=tuple(frame[place] for place in _MCX_REST),
     )
 
 

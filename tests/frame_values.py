@@ -10,7 +10,7 @@ from breeze_lab.recommendations import EquityRecommendation
 from breeze_lab.ticks import Depth, Tick
 
 __all__ = [
-    "MCX_NOT_OURS", "candle_text", "disagreements", "of_mcx", "order_frame", "recommendation_frame",
+    "candle_text", "disagreements", "mcx_frame", "order_frame", "recommendation_frame",
 ]  # fmt: skip
 
 # Letters and words, written here once more: the decoder's own tables could be wrong.
@@ -111,27 +111,34 @@ def stamp(moment):
 
 
 #: What an MCX frame says beyond a `Tick`: it cannot be written back from one.
-MCX_NOT_OURS = {
+MCX_REST = (
     "volume_kind", "reserved", "index_flag", "reserved_text", "reserved_number", "trades",
     "highest_ever", "lowest_ever",
-}  # fmt: skip
+)  # fmt: skip
 
 
-def of_mcx(tick):
-    """Return what a tick holds of the head of its MCX frame, under the layout's names."""
+def mcx_frame(tick):
+    """Return the frame a tick of MCX was read from."""
 
     def paise(rupees):
         return round(rupees * 100)
 
     moment = tick.exchange_time
-    return {
+    head = {
         "room": tick.room, "volume": tick.volume, "last": paise(tick.last),
         "last_quantity": tick.last_quantity, "time_s": int(moment.timestamp()) if moment else 0,
         "average": paise(tick.average_price), "total_bid": tick.total_bid_quantity,
         "total_ask": tick.total_ask_quantity, "previous_close": paise(tick.previous_close),
         "open": paise(tick.open), "high": paise(tick.high), "low": paise(tick.low),
         "open_interest": tick.open_interest, "value": tick.turnover,
+        **dict(zip(MCX_REST, tick.rest, strict=True)),
     }  # fmt: skip
+    rows = [
+        [level.bid_quantity, paise(level.bid), level.bid_orders, "",
+         level.ask_quantity, paise(level.ask), level.ask_orders, ""]
+        for level in tick.levels
+    ]  # fmt: skip
+    return [*layouts.encode(head, layouts.MCX), *rows]
 
 
 def of_candle(candle):
