@@ -16,7 +16,9 @@ __all__ = [
     "InstrumentError",
     "InstrumentNotFound",
     "LoginError",
+    "MasterError",
     "NotLoggedIn",
+    "OrdersRefused",
     "ProcessError",
     "RateLimited",
     "RecordingError",
@@ -24,6 +26,7 @@ __all__ = [
     "SessionExpired",
     "SettingsError",
     "SubscriptionRefused",
+    "VaultError",
 ]
 
 
@@ -46,6 +49,10 @@ class SettingsError(BreezeLabError):
 
 class RecordingError(BreezeLabError):
     """A recording of a market day cannot be replayed or written."""
+
+
+class VaultError(BreezeLabError):
+    """The vault of secrets cannot be opened, read or written."""
 
 
 class ProcessError(BreezeLabError):
@@ -112,6 +119,14 @@ class RateLimited(RequestError):
 
 class BadResponse(RequestError):
     """The broker answered something that is not a value (HTML, a wrong shape)."""
+
+
+class MasterError(BadResponse):
+    """A security master cannot be had, or is not one that can be trusted."""
+
+
+class OrdersRefused(RequestError):
+    """A call that moves orders or money was stopped before it was sent."""
 
 
 class FeedError(BreezeLabError):

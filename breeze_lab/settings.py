@@ -81,11 +81,14 @@ class Folders:
     runtime
         Locks, sockets and records of running processes; gone after a reboot.
     cache
-        What can be fetched again: the security master.
+        What can be made or fetched again.
+    data
+        What cannot: the vault, the call meter, the security masters of past days.
     """
 
     runtime: Path
     cache: Path
+    data: Path
 
     def socket(self, name: str) -> Path:
         """Return the path of the Unix socket called `name`.
@@ -105,17 +108,20 @@ def folders() -> Folders:
     """Return the folders, made if missing.
 
     ``BREEZE_LAB_HOME`` puts everything under one folder; otherwise Jupyter's
-    runtime folder and the user's cache folder are used.
+    runtime folder and the user's cache and data folders are used.
     """
     home = os.environ.get("BREEZE_LAB_HOME")
     if home:
         base = Path(home).expanduser().absolute()
-        return Folders(_private(base / "runtime"), _private(base / "cache"))
+        return Folders(*(_private(base / name) for name in ("runtime", "cache", "data")))
     from jupyter_core.paths import jupyter_runtime_dir  # noqa: PLC0415 - not needed with a home set
 
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     return Folders(
-        _private(Path(jupyter_runtime_dir()) / "breeze-lab"), _private(cache / "breeze-lab")
+        _private(Path(jupyter_runtime_dir()) / "breeze-lab"),
+        _private(cache / "breeze-lab"),
+        _private(data / "breeze-lab"),
     )
 
 
