@@ -16,7 +16,7 @@ from IPython.core.magic import Magics, line_magic, magics_class
 if TYPE_CHECKING:
     from breeze_lab.lab import Status
     from breeze_lab.quotes import Quote
-    from breeze_lab.widgets import LiveChart
+    from breeze_lab.widgets import LiveChart, Search
 
 __all__ = ["BreezeMagics"]
 
@@ -44,9 +44,9 @@ class BreezeMagics(Magics):
 
         words = shlex.split(line)
         if not words:
-            from breeze_lab.widgets.login import LoginForm  # noqa: PLC0415 - loads ipywidgets
+            from breeze_lab.widgets import Login  # noqa: PLC0415 - loads ipywidgets
 
-            return LoginForm()
+            return Login()
         if words[0] != "practice":
             raise UsageError(
                 "Type no key, secret or session on this line: it is kept in the history. If one "
@@ -59,6 +59,17 @@ class BreezeMagics(Magics):
             f"{now.until:%d-%m-%Y %H:%M} IST. No account, no real money."
         )
         return None
+
+    @line_magic
+    def breeze_search(self, line: str) -> Search:
+        """Find an instrument by typing: ``%breeze_search``, or ``%breeze_search relianc``.
+
+        Arrows and Enter pick; ``found = %breeze_search`` keeps the pick in
+        ``found.instrument``. Each row can also chart, watch or copy its line.
+        """
+        from breeze_lab.widgets import Search  # noqa: PLC0415 - loads ipywidgets
+
+        return Search(line.strip())
 
     @line_magic
     def breeze_status(self, line: str) -> Status:

@@ -26,8 +26,10 @@ LAYERS = {
         "recommendations",
         "events",
         "instruments",
+        "listing",
         "processes",
         "settings",
+        "watchlist",
     },
     "broker": {"limits", "_sdk", "session"},
     "data": {"historical", "quotes", "feed", "relay"},
@@ -38,7 +40,7 @@ RANK = {room: rank for rank, rooms in enumerate(LAYERS.values()) for room in roo
 #: What the pure rooms may not touch: they know no network and no disk.
 PURE = {
     "errors", "bars", "ticks", "fields", "candle_text", "order_updates", "recommendations",
-    "events", "instruments", "clock",
+    "events", "instruments", "listing", "clock",
 }  # fmt: skip
 #: Who may import one room of the practice market, its light remote control.
 DRIVEN_BY = {"magics", "lab"}

@@ -6,14 +6,14 @@ from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
 
-from breeze_lab_server import handlers
+from breeze_lab_server import handlers, search
 from breeze_lab_server.supervisor import Supervisor
 
 __all__ = ["BreezeLabServer"]
 
 
 class BreezeLabServer(ExtensionApp):
-    """Three routes below ``{base_url}breeze-lab/`` and one supervisor of the relay."""
+    """Routes below ``{base_url}breeze-lab/`` and one supervisor of the relay."""
 
     name = "breeze_lab_server"
     supervisor: Supervisor
@@ -29,6 +29,8 @@ class BreezeLabServer(ExtensionApp):
             [
                 (r"/breeze-lab/api/status/?", handlers.StatusHandler, shared),
                 (r"/breeze-lab/api/feed/?", handlers.FeedHandler, shared),
+                (r"/breeze-lab/api/instruments/?", search.InstrumentsHandler),
+                (r"/breeze-lab/api/watchlist/?", search.WatchlistHandler),
                 (r"/breeze-lab/static/([\w.-]+)", handlers.StaticHandler),
             ]
         )
