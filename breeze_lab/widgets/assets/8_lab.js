@@ -79,8 +79,13 @@ function begin({ side, status, lab }) {
   return {
     search(text) {
       if (text) box.input.value = text;
-      box.input.focus();
-      box.input.select();
+      const focus = () => {
+        if (document.activeElement === box.input) return;
+        box.input.focus();
+        box.input.select();
+      };
+      focus();
+      setTimeout(focus, 120); // the command palette gives the focus back to where it was, as it closes
       if (text) box.typed();
     },
     log_in() {
