@@ -181,8 +181,12 @@ def save_credentials(endpoints_name: str, app_key: str, secret: str) -> None:
 
 
 def forget(endpoints_name: str = "icici") -> None:
-    """Forget the keys of an app."""
-    vault.open().delete(f"credentials:{endpoints_name}")
+    """Forget the keys of an app; a vault that cannot be read is moved aside."""
+    kept = vault.open()
+    try:
+        kept.delete(f"credentials:{endpoints_name}")
+    except VaultError:
+        kept.start_anew()
 
 
 def known_user(endpoints_name: str) -> str:
