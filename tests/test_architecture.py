@@ -31,7 +31,7 @@ LAYERS = {
         "settings",
         "watchlist",
     },
-    "broker": {"limits", "_sdk", "session"},
+    "broker": {"vault", "accounts", "limits", "_sdk", "session", "signin"},
     "data": {"historical", "quotes", "feed", "relay"},
     "drawing": {"charts", "_chart_scripts"},
     "surface": {"widgets", "lab", "magics", "cli", "dashboards", "__init__"},

@@ -57,6 +57,8 @@ class Login(anywidget.AnyWidget):
     endpoints
         The broker of the form that stands in where there is no server
         extension; the server extension knows its own.
+    rehearse
+        Go the way of a real login at the practice market's login page.
 
     Notes
     -----
@@ -68,12 +70,15 @@ class Login(anywidget.AnyWidget):
     _css = bundles.styles("login")
 
     form = traitlets.Unicode("").tag(sync=True)
+    broker = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, endpoints: Endpoints = settings.ICICI) -> None:
+    def __init__(
+        self, endpoints: Endpoints = settings.ICICI, *, rehearse: bool = False
+    ) -> None:
         """Ask nothing yet; the page does."""
         self.endpoints = endpoints
         self._form: LoginForm | None = None
-        super().__init__()
+        super().__init__(broker="practice" if rehearse else "")
         self.on_msg(self._on_message)
 
     def __repr__(self) -> str:

@@ -6,14 +6,14 @@ from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
 
-from breeze_lab_server import handlers, search
+from breeze_lab_server import handlers, login, search
 from breeze_lab_server.supervisor import Supervisor
 
 __all__ = ["BreezeLabServer"]
 
 
 class BreezeLabServer(ExtensionApp):
-    """Routes below ``{base_url}breeze-lab/`` and one supervisor of the relay."""
+    """The routes below ``{base_url}breeze-lab/``, one supervisor of the relay, one login desk."""
 
     name = "breeze_lab_server"
     supervisor: Supervisor
@@ -32,6 +32,7 @@ class BreezeLabServer(ExtensionApp):
                 (r"/breeze-lab/api/instruments/?", search.InstrumentsHandler),
                 (r"/breeze-lab/api/watchlist/?", search.WatchlistHandler),
                 (r"/breeze-lab/static/([\w.-]+)", handlers.StaticHandler),
+                *login.routes(),
             ]
         )
 

@@ -19,6 +19,7 @@ class SessionClock {
     this.link = "asking"; // "known", "absent" (no such route), "refused", "away"
     this.listeners = new Set();
     this.received = 0;
+    this.broker = ""; // whose login is meant; the server's own choice unless somebody rehearses
     this.error = null; // why the last attempt to log in did not begin
     this.timer = null;
     this.asking = null;
@@ -81,7 +82,7 @@ class SessionClock {
       this.tell();
       return;
     }
-    const { status, body } = await ask_server("api/session");
+    const { status, body } = await ask_server(`api/session${this.broker ? `?broker=${this.broker}` : ""}`);
     if (status === 200 && body) this.take(body);
     else {
       this.link = status === 404 ? "absent" : status === 403 || status === 401 ? "refused" : "away";
@@ -91,6 +92,8 @@ class SessionClock {
 
   /** Take an answer in the form of api/session. */
   take(facts) {
+    // A rehearsal's keys are the practice market's, whichever broker this Lab is for.
+    if (facts.rehearsal && !this.broker) this.broker = "practice";
     this.facts = facts;
     this.link = "known";
     this.received = performance.now();
@@ -162,11 +165,13 @@ class SessionClock {
     form.action = `${base_url()}breeze-lab/login`;
     form.target = "_blank";
     form.hidden = true;
-    const field = document.createElement("input");
-    field.type = "hidden";
-    field.name = "_xsrf";
-    field.value = xsrf_token();
-    form.append(field);
+    for (const [name, value] of [["_xsrf", xsrf_token()], ["broker", this.broker]]) {
+      const field = document.createElement("input");
+      field.type = "hidden";
+      field.name = name;
+      field.value = value;
+      form.append(field);
+    }
     document.body.append(form);
     form.submit();
     form.remove();

@@ -17,6 +17,7 @@ const LOGIN_FRAME = `
     <form autocomplete="off"><input type="password" name="text" autocomplete="off" spellcheck="false" maxlength="8192"
       aria-label="What the page showed" placeholder="the whole address, the form's data, or the bare session">
       <button type="submit">Use it</button></form></details>
+  <div class="bl-other" role="alert" hidden><span></span><button type="button">Use this account</button></div>
   <p class="bl-trouble" role="alert" hidden></p>
   <div class="bl-small"><span class="bl-vault"></span><span class="bl-links"></span></div>`;
 
@@ -32,6 +33,9 @@ class LoginPanel {
     this.root.innerHTML = LOGIN_FRAME;
     el.append(this.root);
     this.part("main").addEventListener("click", () => this.go());
+    this.part("other").lastChild.addEventListener("click", () => {
+      this.post("api/login/confirm", { serial: this.clock.facts?.confirm?.serial ?? "" });
+    });
     this.part("copy").addEventListener("click", async () => {
       const done = await copy_text(this.part("callback").textContent);
       this.part("copy").textContent = done ? "Copied" : "Copy it by hand";
@@ -87,6 +91,11 @@ class LoginPanel {
     this.part("keys-form").hidden = state !== "keys";
     put(this.part("callback"), facts.callback ?? "");
     this.part("paste").hidden = state !== "pending";
+    const other = facts.confirm;
+    this.part("other").hidden = !other;
+    if (other) {
+      put(this.part("other").firstChild, `Last time the account was ${other.last}; this login is of ${other.name} (${other.user_id}). If it is not yours, log in again.`);
+    }
     const trouble = this.trouble ?? clock.error ?? (state === "good" ? null : facts.error);
     this.part("trouble").hidden = !trouble;
     put(this.part("trouble"), trouble ?? "");
@@ -105,7 +114,7 @@ class LoginPanel {
     }
     if (this.own_account && facts.practice) wanted.push(["Back to the practice market", () => this.own(false)]);
     if (facts.credentials && state !== "pending") {
-      wanted.push(["Forget the keys", () => this.post("api/credentials", undefined, "DELETE")]);
+      wanted.push(["Forget the keys", () => this.post(`api/credentials?broker=${this.clock.broker}`, undefined, "DELETE")]);
     }
     const names = wanted.map(([name]) => name).join();
     const place = this.part("links");
@@ -135,7 +144,7 @@ class LoginPanel {
     const form = event.target;
     const data = Object.fromEntries(["app_key", "secret"].map((name) => [name, form.elements[name].value.trim()]));
     form.reset(); // before anything else can happen
-    await this.post("api/credentials", data);
+    await this.post("api/credentials", { ...data, broker: this.clock.broker });
   }
 
   async paste(event) {
@@ -143,7 +152,7 @@ class LoginPanel {
     const field = event.target.elements.text;
     const text = field.value.trim();
     field.value = "";
-    if (text) await this.post("api/login/paste", { text });
+    if (text) await this.post("api/login/paste", { text, broker: this.clock.broker });
   }
 
   async post(route, data = {}, method = "POST") {
@@ -167,6 +176,8 @@ class LoginPanel {
 
 function render_login({ model, el }) {
   const below = element("div", "breeze-lab-below");
+  const broker = model.get("broker");
+  if (broker) session_clock().broker = broker; // a rehearsal
   const panel = new LoginPanel(el, {
     // VS Code, a bare kernel: the form of the kernel's own.
     on_absent: () => {
