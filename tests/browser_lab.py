@@ -22,6 +22,7 @@ from breeze_lab import processes
 
 ROOT = Path(__file__).parent.parent
 TOKEN = "only-for-this-test"
+COMMAND = "import sys; from breeze_lab.cli import main; sys.exit(main())"
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -158,7 +159,7 @@ class Lab:
     def drive(self, *words: str) -> str:
         """Drive the market's clock by the command: ``drive("jump", "09:15")``."""
         done = subprocess.run(
-            [sys.executable, "-m", "breeze_lab.cli", "practice", *words],
+            [sys.executable, "-c", COMMAND, "practice", *words],
             env=self.environment, capture_output=True, text=True, timeout=30, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler
 from tornado import web
 
-from breeze_lab import listing, watchlist
+from breeze_lab import accounts, listing, watchlist
 from breeze_lab.errors import BreezeLabError, SettingsError
 from breeze_lab.settings import folders
 from breeze_lab_server.handlers import RESOURCE
@@ -77,7 +77,10 @@ _masters = _Masters()
 
 
 def _market() -> str:
-    """Return the market that is meant where the page names none."""
+    """Return the market that is meant where the page names none: that of the shared session."""
+    now = accounts.facts()
+    if now is not None:
+        return now.broker
     if os.environ.get("BREEZE_LAB_SESSION") == "practice":
         return "practice"
     folder = folders().cache / "master"

@@ -26,6 +26,7 @@ class LoginPanel {
   constructor(el, { compact = false, on_absent = () => {} } = {}) {
     this.clock = session_clock();
     this.on_absent = on_absent;
+    this.compact = compact;
     this.own_account = false; // the practice market is good, but the person wants their account
     this.root = element("div", "breeze-lab-login");
     this.root.classList.toggle("bl-compact", compact);
@@ -100,7 +101,8 @@ class LoginPanel {
     this.part("trouble").hidden = !trouble;
     put(this.part("trouble"), trouble ?? "");
     this.part("trouble").dataset.bad = "true";
-    put(this.part("vault"), facts.vault ? `Keys are kept in ${facts.vault.backend}` : "");
+    const { vault } = facts;
+    put(this.part("vault"), vault ? (this.compact ? `Vault: ${vault.backend}` : vault.says) : "");
     this.part("vault").title = facts.vault?.says ?? "";
     this.part("vault").dataset.lasting = String(facts.vault?.lasting ?? true);
     this.links(state, facts);
