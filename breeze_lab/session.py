@@ -319,7 +319,9 @@ def page_session(url: str) -> str:
     address = urlsplit(url)
     page = http.client.HTTPConnection(address.hostname or "", address.port, timeout=_PAGE_TIMEOUT_S)
     try:
-        page.request("POST", f"{address.path}?{address.query}", b"")
+        # No address: the registered one is a browser's way, and may be a form.
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        page.request("POST", f"{address.path}?{address.query}", b"redirect=none", form)
         answer = page.getresponse()
     except (OSError, http.client.HTTPException) as exc:
         raise RequestError(
