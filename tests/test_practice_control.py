@@ -362,7 +362,7 @@ def test_a_practice_login_takes_the_present_session(here, runtime):
     assert third is not second
     assert third.call("get_quotes", stock_code="RELIND", exchange_code="NSE")
     assert session.login_practice() is third
-    assert third.api_session not in repr(third)
+    assert third.keys.api_session not in repr(third)
 
 
 def test_a_session_the_broker_refuses_has_ended(here):
