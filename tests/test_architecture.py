@@ -29,10 +29,10 @@ LAYERS = {
         "processes",
         "settings",
     },
-    "broker": {"limits", "_sdk", "session"},
+    "broker": {"limits", "_sdk", "downloads", "master_checks", "masters", "session"},
     "data": {"historical", "quotes", "feed", "relay"},
     "drawing": {"charts", "_chart_scripts"},
-    "surface": {"widgets", "lab", "magics", "cli", "dashboards", "__init__"},
+    "surface": {"widgets", "probes", "checkup", "lab", "magics", "cli", "dashboards", "__init__"},
 }
 RANK = {room: rank for rank, rooms in enumerate(LAYERS.values()) for room in rooms}
 #: What the pure rooms may not touch: they know no network and no disk.
