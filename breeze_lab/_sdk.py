@@ -25,7 +25,7 @@ import types
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from breeze_lab.errors import (
     BadResponse,
@@ -71,6 +71,9 @@ class Identity:
 
     def __repr__(self) -> str:
         return f"Identity(user_id={self.user_id!r}, name={self.name!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("An identity holds a session key and cannot be pickled.")
 
 
 def _private(module: types.ModuleType, **changes: Any) -> types.ModuleType:
@@ -272,6 +275,9 @@ class Client:
 
     def __repr__(self) -> str:
         return f"Client({self.endpoints.name!r}, {self.identity!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A client holds secrets and cannot be pickled.")
 
     def login(self, api_session: str) -> Identity:
         """Exchange the api session of the login page for a session key.

@@ -29,7 +29,10 @@ LAYERS = {
         "processes",
         "settings",
     },
-    "broker": {"limits", "_sdk", "downloads", "master_checks", "masters", "session"},
+    "broker": {
+        "vault", "accounts", "limits", "_sdk", "downloads", "master_checks", "masters", "session",
+        "signin",
+    },  # fmt: skip
     "data": {"historical", "quotes", "feed", "relay"},
     "drawing": {"charts", "_chart_scripts"},
     "surface": {"widgets", "probes", "checkup", "lab", "magics", "cli", "dashboards", "__init__"},

@@ -218,6 +218,7 @@ class Practice:
                 "now": self.market.clock.now().isoformat(),
                 "speed": self.market.clock.speed,
                 "paused": self.market.clock.paused,
+                "session": self.account.name,
                 "faults": self.faults.to_list(),
                 "limits": self.budget.to_dict(),
             }
