@@ -16,7 +16,7 @@ from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from breeze_lab import clock, downloads, processes, session, settings
+from breeze_lab import accounts, clock, downloads, session, settings
 from breeze_lab.errors import BreezeLabError, SettingsError
 from breeze_lab.probes import Finding, Patient, at_once, broker, here, network
 
@@ -267,21 +267,38 @@ def _ask(probe: Callable[[Patient], Finding], patient: Patient) -> Finding:
 
 
 def _patient(broker: str | None) -> Patient:
-    now = session.peek()
     if broker not in (None, "icici", "practice"):
         raise SettingsError(f"The doctor knows icici and practice; not {broker!r}.")
-    if now is not None and broker in (None, now.endpoints.name):
+    now = _session(broker)
+    if now is not None:
         return _named(now.endpoints, now)
-    by_itself = broker is None and os.environ.get("BREEZE_LAB_SESSION") == "practice"
-    if broker != "practice" and not by_itself:
+    shared = accounts.facts()
+    wanted = broker or (
+        shared.broker if shared is not None else os.environ.get("BREEZE_LAB_SESSION")
+    )
+    if wanted != "practice":
         return _named(settings.ICICI)
-    record = processes.running(settings.folders().runtime, "practice")
+    record = session.practice_record()
     if record is None:
         raise SettingsError(
             "No practice market runs. %breeze_login practice starts one; `breeze-lab doctor icici` "
             "looks at the broker."
         )
     return _named(settings.Endpoints.from_dict(record, name="practice"))
+
+
+def _session(broker: str | None) -> session.Session | None:
+    """Return this process's session, or the shared one; nobody is logged in and nothing started."""
+    mine = session.peek()
+    if mine is None:
+        shared = accounts.facts()
+        there = shared is not None and (
+            not shared.practice or session.practice_record() is not None
+        )
+        if shared is not None and shared.good and there and broker in (None, shared.broker):
+            with contextlib.suppress(BreezeLabError):
+                mine = session.current()
+    return mine if mine is not None and broker in (None, mine.endpoints.name) else None
 
 
 def _named(endpoints: Endpoints, now: session.Session | None = None) -> Patient:

@@ -30,7 +30,14 @@ LAYERS = {
         "settings",
     },
     "broker": {
-        "vault", "accounts", "limits", "_sdk", "downloads", "master_checks", "masters", "session",
+        "vault",
+        "accounts",
+        "limits",
+        "_sdk",
+        "downloads",
+        "master_checks",
+        "masters",
+        "session",
         "signin",
     },  # fmt: skip
     "data": {"historical", "quotes", "feed", "relay"},

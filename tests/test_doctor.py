@@ -43,7 +43,7 @@ def calm(record, home):
 
 @pytest.fixture
 def logged_in(record, calm):
-    page = session._page_session(record["login_url"])
+    page = session.page_session(record["login_url"])
     endpoints = settings.Endpoints.from_dict(record, name="practice")
     return session.login(record["app_key"], record["secret"], page, endpoints=endpoints)
 
@@ -440,7 +440,7 @@ def test_no_secret_and_no_account_is_shown(logged_in, record, calm, home, words)
     said = everything_said(checkup.doctor(), home)
     identity = logged_in.identity
     for kept in (
-        record["app_key"], record["secret"], logged_in.api_session, identity.session_key,
+        record["app_key"], record["secret"], logged_in.keys.api_session, identity.session_key,
         identity.user_id, identity.name,
     ):  # fmt: skip
         assert kept not in said

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, Literal
 
-from breeze_lab import clock
 from breeze_lab.errors import BreezeLabError, RateLimited, RequestError, SessionExpired
 from breeze_lab.probes import CONNECT_S, READ_S, Finding, Patient, in_words
 from breeze_lab.probes.asking import NoAnswerError, ask
@@ -62,7 +61,7 @@ def master(patient: Patient) -> Finding:
 def rest(patient: Patient) -> Finding:
     """Spend one read call; without a session ask something that needs none."""
     now = patient.session
-    if now is not None and clock.now() < now.until:
+    if now is not None and not now.ended:
         return _read_call(patient, now)
     url = patient.endpoints.api_url + "customerdetails"
     try:

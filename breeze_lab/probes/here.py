@@ -9,13 +9,15 @@ import shutil
 import tempfile
 from typing import Final
 
-from breeze_lab import __version__, clock, processes, settings
+from breeze_lab import __version__, accounts, clock, processes, settings
+from breeze_lab import vault as vaults
 from breeze_lab.errors import BreezeLabError
 from breeze_lab.probes import Finding, Patient
 
 __all__ = ["budget", "disk", "kept_master", "relay", "session", "vault", "versions"]
 
 _SCARCE: Final = 200 * 2**20
+_AGAIN: Final = "Run %breeze_login again."
 #: The broker has the day's master ready by then on a trading day.
 _MASTER_READY: Final = (8, 30)
 
@@ -78,27 +80,25 @@ def disk(_patient: Patient) -> Finding:
 def vault(_patient: Patient) -> Finding:
     """Ask which vault keeps the secrets; nothing is read from it."""
     try:
-        from breeze_lab import vault as room  # noqa: PLC0415 - on first use
-    except ImportError:
-        return Finding("not checked", "this version has none")
-    try:
-        found = room.open()
-        return Finding("ok", f"{found.backend}: {found.describe()}")
+        found = vaults.open()
     except BreezeLabError as exc:
         return Finding("trouble", str(exc), "See docs/login.md for the vaults there are.")
+    return Finding("ok", f"{found.backend}: {found.describe()}")
 
 
 def session(patient: Patient) -> Finding:
     """Say whether there is a login and how long it is good; no name, for reports are shared."""
     now = patient.session
+    shared = accounts.facts()
     if now is None:
+        if shared is not None and shared.broker == patient.endpoints.name and not shared.good:
+            return Finding("trouble", f"ended: {shared.reason}", _AGAIN)
         return Finding("not checked", "nobody is logged in here", "Run %breeze_login.")
+    if now.ended:
+        return Finding("trouble", f"ended: {now.ended}", _AGAIN)
     left = int((now.until - clock.now()).total_seconds())
-    if left <= 0:
-        figure = f"ended at {now.until:%H:%M on %d-%m-%Y} IST"
-        return Finding("trouble", figure, "Run %breeze_login again.")
     figure = f"good until {now.until:%d-%m-%Y %H:%M} IST, {left // 3600} h {left // 60 % 60} m left"
-    return Finding("ok", figure)
+    return Finding("ok", f"{figure}{', shared' if now.shared else ', of this process alone'}")
 
 
 def budget(patient: Patient) -> Finding:
