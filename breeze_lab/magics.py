@@ -14,6 +14,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
 
 if TYPE_CHECKING:
+    from breeze_lab.checkup import Checkup
     from breeze_lab.lab import Status
     from breeze_lab.quotes import Quote
     from breeze_lab.widgets import LiveChart, Search
@@ -79,6 +80,13 @@ class BreezeMagics(Magics):
         if line.strip():
             raise UsageError("%breeze_status takes no arguments.")
         return lab.status()
+
+    @line_magic
+    def breeze_doctor(self, line: str) -> Checkup:
+        """Tell whether it is you or the broker: ``%breeze_doctor``, ``%breeze_doctor icici``."""
+        from breeze_lab import checkup  # noqa: PLC0415 - see breeze_login
+
+        return checkup.doctor(line.strip() or None)
 
     @line_magic
     def breeze_practice(self, line: str) -> None:
