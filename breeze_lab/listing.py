@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from breeze_lab.errors import InstrumentError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["grouped", "row"]
 
 _BY_EXCHANGE: Final = {"MCX": "Commodities", "NDX": "Currency"}
-_BY_KIND: Final = {"equity": "Equity", "index": "Index", "future": "Futures", "spot": "Spot"}
+_BY_KIND: Final = {"equity": "Equity", "index": "Index", "future": "Futures", "spot": "Spot",
+                    "fund": "Funds"}  # fmt: skip
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun",
                   "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # fmt: skip
 
@@ -57,7 +60,10 @@ def grouped(found: Iterable[Instrument]) -> list[dict[str, Any]]:
 
 
 def row(instrument: Instrument) -> dict[str, Any]:
-    """Return what one row says, and what a subscription of it needs (``room``, ``anchor_s``)."""
+    """Return what one row says, and what a subscription of it needs.
+
+    ``room`` is None for what can be found but not streamed: funds, delisted shares.
+    """
     expiry = instrument.expiry
     return {
         "key": instrument.key,
@@ -74,9 +80,16 @@ def row(instrument: Instrument) -> dict[str, Any]:
         "expiry": None if expiry is None else expiry.isoformat(),
         "strike": instrument.strike,
         "right": instrument.right,
-        "room": instrument.quote_room,
+        "room": _room(instrument),
         "anchor_s": instrument.anchor_s,
     }
+
+
+def _room(instrument: Instrument) -> str | None:
+    try:
+        return instrument.quote_room
+    except InstrumentError:
+        return None
 
 
 def _title(instrument: Instrument) -> str:
@@ -90,7 +103,7 @@ def _title(instrument: Instrument) -> str:
 
 def _label(instrument: Instrument) -> str:
     if instrument.expiry is None:
-        return instrument.symbol
+        return instrument.listed_as or instrument.symbol
     day = f"{instrument.expiry.day} {_MONTHS[instrument.expiry.month - 1]}"
     if instrument.strike is None:
         return f"{instrument.symbol} {day} fut"

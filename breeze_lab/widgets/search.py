@@ -45,7 +45,8 @@ def answer(message: dict[str, Any]) -> dict[str, Any]:
     reply: dict[str, Any] = {"op": "answer", "id": message.get("id")}
     try:
         if message.get("op") == "watch":
-            key = session.current().resolve(str(message.get("key", ""))).key
+            wanted = session.current().resolve(str(message.get("key", "")))
+            key, _ = wanted.key, wanted.quote_room  # refuses what has no stream
             watchlist.add(key)
             return reply | {"says": f"{key} is on the watchlist now."}
         text = str(message.get("text", ""))[:_LONGEST_TEXT]

@@ -8,19 +8,19 @@ logs in or fetches anything.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import threading
-import time
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler
 from tornado import web
 
-from breeze_lab import accounts, listing, watchlist
+from breeze_lab import accounts, clock, listing, masters, settings, watchlist
 from breeze_lab.errors import BreezeLabError, SettingsError
-from breeze_lab.settings import folders
 from breeze_lab_server.handlers import RESOURCE
 
 if TYPE_CHECKING:
@@ -43,33 +43,32 @@ class _NoMaster(BreezeLabError):
 
 
 class _Masters:
-    """The newest master of each market, read once per file."""
+    """The master in use of each market, opened once per file."""
 
     def __init__(self) -> None:
-        self._held: dict[str, tuple[tuple[str, int], SecurityMaster]] = {}
+        self._held: dict[str, tuple[tuple[Path, int], SecurityMaster]] = {}
         self._lock = threading.Lock()
 
     def get(self, market: str) -> tuple[SecurityMaster, Path]:
-        """Return a market's master and its file.
+        """Return a market's master, memory-mapped, and its zip.
 
         Raises
         ------
-        _NoMaster
+        BreezeLabError
+            There is none, or it cannot be read.
         """
-        from breeze_lab.instruments import SecurityMaster  # noqa: PLC0415 - on the first search
-
-        path = folders().cache / "master" / f"{market}.zip"
-        try:
-            stamp = (str(path), path.stat().st_mtime_ns)
-        except FileNotFoundError:
+        # Of the endpoints only the name says which folder; none of the addresses is used here.
+        path = masters.newest(dataclasses.replace(settings.ICICI, name=market))
+        if path is None:
             raise _NoMaster(
                 "No list of instruments on this machine yet. Log in once: %breeze_login, or "
                 "%breeze_login practice."
-            ) from None
+            )
+        stamp = (path, path.stat().st_mtime_ns)
         with self._lock:
             known = self._held.get(market)
             if known is None or known[0] != stamp:
-                known = self._held[market] = (stamp, SecurityMaster.from_zip(str(path)))
+                known = self._held[market] = (stamp, masters.open_zip(path))
         return known[1], path
 
 
@@ -79,13 +78,12 @@ _masters = _Masters()
 def _market() -> str:
     """Return the market that is meant where the page names none: that of the shared session."""
     now = accounts.facts()
-    if now is not None:
+    if now is not None and now.broker in _MARKETS:
         return now.broker
-    if os.environ.get("BREEZE_LAB_SESSION") == "practice":
-        return "practice"
-    folder = folders().cache / "master"
-    there = [path for market in _MARKETS if (path := folder / f"{market}.zip").exists()]
-    return max(there, key=lambda path: path.stat().st_mtime).stem if there else "icici"
+    practice = "practice" in (
+        os.environ.get("BREEZE_LAB_SESSION"), os.environ.get("BREEZE_LAB_BROKER")
+    )  # fmt: skip
+    return "practice" if practice else "icici"
 
 
 def find(text: str, limit: int, market: str = "") -> dict[str, Any]:
@@ -99,13 +97,14 @@ def find(text: str, limit: int, market: str = "") -> dict[str, Any]:
     name = market or _market()
     master, path = _masters.get(name)
     found: list[Instrument] = master.search(text, limit) if text else []
-    written = path.stat().st_mtime
+    day = date.fromisoformat(path.stem)
+    midnight = datetime.combine(day, datetime.min.time(), clock.IST)
+    age_s = max((clock.now() - midnight).total_seconds(), 0.0)
     return {
         "groups": listing.grouped(found),
         "market": name,
-        "master": {"day": time.strftime("%Y-%m-%d", time.gmtime(written + 19_800)),
-                   "age_s": round(max(time.time() - written, 0.0), 1)},
-    }  # fmt: skip
+        "master": {"day": day.isoformat(), "age_s": round(age_s, 1)},
+    }
 
 
 def watched(market: str = "") -> dict[str, Any]:
@@ -118,7 +117,7 @@ def watched(market: str = "") -> dict[str, Any]:
     except BreezeLabError as exc:
         return {"keys": keys, "items": [], "market": name, "message": str(exc)}
     for key in keys:
-        instrument = None if master is None else master.by_key.get(key.upper())
+        instrument = None if master is None else master.get(key)
         # An expired contract, or one of another market: shown, so that it can be removed.
         items.append({"key": key, "gone": True} if instrument is None else listing.row(instrument))
     return {"keys": keys, "items": items, "market": name}

@@ -165,7 +165,7 @@ class SearchBox {
     const where = element("span", "bl-where", item.exchange);
     const tools = element("span", "bl-tools");
     for (const [action, label, key] of ACTIONS) {
-      if (!this.source[action] && action !== "copy") continue;
+      if (!item.room || (!this.source[action] && action !== "copy")) continue; // a fund has no stream
       const button = element("button", "");
       button.type = "button";
       button.tabIndex = -1; // the keys beside the box do the same
@@ -243,6 +243,10 @@ class SearchBox {
 
   async act(action, item) {
     if (!item) return;
+    if (!item.room && action !== "pick") {
+      this.say(`${item.key} has no live prices.`, true);
+      return;
+    }
     let words = "";
     try {
       if (action === "copy") {

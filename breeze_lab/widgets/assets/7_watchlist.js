@@ -57,7 +57,7 @@ class Watchlist {
   listen() {
     this.close_feed?.();
     this.close_feed = null;
-    const instruments = this.items.filter((item) => !item.gone).map(({ key, room, anchor_s }) => ({ key, room, anchor_s }));
+    const instruments = this.items.filter((item) => item.room).map(({ key, room, anchor_s }) => ({ key, room, anchor_s }));
     if (!instruments.length) return;
     this.close_feed = open_feed({
       model: null, client: "watchlist", instruments, bars: [], market: this.market,
