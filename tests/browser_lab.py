@@ -142,13 +142,16 @@ class Lab:
         """Return what the server extension says."""
         return self.ask("breeze-lab/api/status")
 
+    def kernels(self):
+        """Return the running kernels; none while one is being started."""
+        try:
+            return self.ask("api/kernels")
+        except urllib.error.HTTPError:  # 500 meanwhile
+            return []
+
     def has_kernel(self) -> bool:
         """Say whether a page is connected to a kernel at rest: before, Run All asks for one."""
-        try:
-            kernels = self.ask("api/kernels")
-        except urllib.error.HTTPError:  # 500 while a kernel is being started
-            return False
-        return any(k["execution_state"] == "idle" and k["connections"] for k in kernels)
+        return any(k["execution_state"] == "idle" and k["connections"] for k in self.kernels())
 
     def market(self):
         """Return what the practice market says."""
