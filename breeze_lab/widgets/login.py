@@ -72,9 +72,7 @@ class Login(anywidget.AnyWidget):
     form = traitlets.Unicode("").tag(sync=True)
     broker = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(
-        self, endpoints: Endpoints = settings.ICICI, *, rehearse: bool = False
-    ) -> None:
+    def __init__(self, endpoints: Endpoints = settings.ICICI, *, rehearse: bool = False) -> None:
         """Ask nothing yet; the page does."""
         self.endpoints = endpoints
         self._form: LoginForm | None = None
