@@ -54,8 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             for name in ("relay", "practice"):
                 _stop(settings.folders().runtime, name)
             return 0
-        if options.verb == "relay":
-            return _relay(options.action)
+        verb = {"relay": _relay, "doctor": _doctor, "master": _master}.get(options.verb)
+        if verb is not None:
+            return verb(options)
         from breeze_lab import lab
 
         print(lab.status())
@@ -96,6 +97,14 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("practice", help="run the practice market, or drive it (help)", add_help=False)
     verbs.add_parser("status", help="who is logged in, and how the feed is")
     verbs.add_parser("stop", help="end the relay and the practice market")
+    doctor = verbs.add_parser("doctor", help="is it me, or the broker?")
+    doctor.add_argument("broker", nargs="?", choices=("icici", "practice"))
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    master = verbs.add_parser("master", help="fetch, list or check security masters")
+    master.add_argument("action", choices=("fetch", "list", "check"))
+    master.add_argument("file", nargs="?", type=Path, help="the zip to check")
+    master.add_argument("--accept", action="store_true", help="fetch: although it lost many rows")
+    master.add_argument("--practice", action="store_true", help="of the practice market that runs")
     relay = verbs.add_parser("relay", help="look at or stop the relay")
     relay.add_argument("action", choices=("status", "start", "stop"))
     return parser
@@ -161,7 +170,8 @@ def _shipped_notebook(name: str) -> Path:
     raise BreezeLabError(f"This installation has no {name}. Install breeze-lab again.")
 
 
-def _relay(action: str) -> int:
+def _relay(options: argparse.Namespace) -> int:
+    action = options.action
     runtime = settings.folders().runtime
     if action == "start":
         processes.ensure(runtime, "relay", "breeze_lab.relay")
@@ -172,6 +182,46 @@ def _relay(action: str) -> int:
         return 0
     print(json.dumps(record) if record else "not running")
     return 0 if record else 3
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from breeze_lab import checkup
+
+    found = checkup.doctor(options.broker)
+    print(json.dumps(found.to_dict(), indent=1) if options.json else found)
+    return 0 if found.ok else 1
+
+
+def _master(options: argparse.Namespace) -> int:
+    import warnings
+
+    from breeze_lab import masters
+
+    if options.action == "check":
+        if options.file is None:
+            raise BreezeLabError("Which file? breeze-lab master check SecurityMaster.zip")
+        report = masters.check(options.file)
+        for name, rows in report.rows.items():
+            print(f"{name:<22} {rows:>9,} rows, {report.kept.get(name, 0):>9,} kept")
+        for member, line, reason in report.skipped:
+            print(f"{member}:{line}: {reason}")
+        for text in report.warnings:
+            print(f"warning: {text}")
+        return 0
+    endpoints = settings.ICICI
+    if options.practice:
+        record = processes.running(settings.folders().runtime, "practice")
+        if record is None:
+            raise BreezeLabError("No practice market runs. Start one: breeze-lab practice")
+        endpoints = settings.Endpoints.from_dict(record, name="practice")
+    if options.action == "fetch":
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda said, *_rest: print(f"warning: {said}", file=sys.stderr)
+            print(masters.fetch(endpoints, accept=options.accept))
+    for day in masters.days(endpoints) if options.action == "list" else ():
+        print(day.isoformat())
+    print(masters.describe(endpoints))
+    return 0
 
 
 def _stop(runtime: Path, name: str) -> None:

@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from breeze_lab import clock, processes, session, settings
+from breeze_lab import clock, masters, processes, session, settings
 from breeze_lab.bars import Interval
 from breeze_lab.errors import ProcessError, SettingsError
 
@@ -187,6 +187,7 @@ def status() -> Status:
         )
         meter = known.meter
         lines.update(_weather_lines(practice=known.practice))
+        lines["master"] = masters.describe(known.endpoints)
         lines["calls"] = f"{meter.used} of {meter.limit} in the last minute, {meter.total} in all"
     lines.update(_relay_lines())
     lines["market time"] = f"{clock.now():%d-%m-%Y %H:%M:%S} IST"

@@ -14,9 +14,10 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
 
 if TYPE_CHECKING:
+    from breeze_lab.checkup import Checkup
     from breeze_lab.lab import Status
     from breeze_lab.quotes import Quote
-    from breeze_lab.widgets import LiveChart
+    from breeze_lab.widgets import LiveChart, Search
 
 __all__ = ["BreezeMagics"]
 
@@ -44,9 +45,9 @@ class BreezeMagics(Magics):
 
         words = shlex.split(line)
         if not words:
-            from breeze_lab.widgets.login import LoginForm  # noqa: PLC0415 - loads ipywidgets
+            from breeze_lab.widgets import Login  # noqa: PLC0415 - loads ipywidgets
 
-            return LoginForm()
+            return Login()
         if words[0] != "practice":
             raise UsageError(
                 "Type no key, secret or session on this line: it is kept in the history. If one "
@@ -61,6 +62,17 @@ class BreezeMagics(Magics):
         return None
 
     @line_magic
+    def breeze_search(self, line: str) -> Search:
+        """Find an instrument by typing: ``%breeze_search``, or ``%breeze_search relianc``.
+
+        Arrows and Enter pick; ``found = %breeze_search`` keeps the pick in
+        ``found.instrument``. Each row can also chart, watch or copy its line.
+        """
+        from breeze_lab.widgets import Search  # noqa: PLC0415 - loads ipywidgets
+
+        return Search(line.strip())
+
+    @line_magic
     def breeze_status(self, line: str) -> Status:
         """Show who is logged in, until when, over which endpoints, and the feed's age."""
         from breeze_lab import lab  # noqa: PLC0415 - see breeze_login
@@ -68,6 +80,13 @@ class BreezeMagics(Magics):
         if line.strip():
             raise UsageError("%breeze_status takes no arguments.")
         return lab.status()
+
+    @line_magic
+    def breeze_doctor(self, line: str) -> Checkup:
+        """Tell whether it is you or the broker: ``%breeze_doctor``, ``%breeze_doctor icici``."""
+        from breeze_lab import checkup  # noqa: PLC0415 - see breeze_login
+
+        return checkup.doctor(line.strip() or None)
 
     @line_magic
     def breeze_practice(self, line: str) -> None:

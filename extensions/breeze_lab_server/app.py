@@ -6,7 +6,7 @@ from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
 
-from breeze_lab_server import handlers, login
+from breeze_lab_server import handlers, login, search
 from breeze_lab_server.supervisor import Supervisor
 
 __all__ = ["BreezeLabServer"]
@@ -32,6 +32,8 @@ class BreezeLabServer(ExtensionApp):
             [
                 (r"/breeze-lab/api/status/?", handlers.StatusHandler, shared),
                 (r"/breeze-lab/api/feed/?", handlers.FeedHandler, shared),
+                (r"/breeze-lab/api/instruments/?", search.InstrumentsHandler),
+                (r"/breeze-lab/api/watchlist/?", search.WatchlistHandler),
                 (r"/breeze-lab/static/([\w.-]+)", handlers.StaticHandler),
                 *login.routes(),
             ]
