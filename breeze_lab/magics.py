@@ -34,8 +34,9 @@ class BreezeMagics(Magics):
 
         ::
 
-            %breeze_login             a form for your ICICI Direct account
+            %breeze_login             your ICICI Direct account: keys once, then one button
             %breeze_login practice    the practice market: no account, nothing to type
+            %breeze_login rehearse    the account's way, at the practice market's login page
 
         ``practice`` takes ``--seed N`` (another market), ``--exchange-hours``
         (trades only when NSE does) and ``--no-limits`` (never refuses a call
@@ -44,10 +45,10 @@ class BreezeMagics(Magics):
         from breeze_lab import session  # noqa: PLC0415 - loading the extension must cost nothing
 
         words = shlex.split(line)
-        if not words:
+        if not words or words == ["rehearse"]:
             from breeze_lab.widgets import Login  # noqa: PLC0415 - loads ipywidgets
 
-            return Login()
+            return Login(rehearse=bool(words))
         if words[0] != "practice":
             raise UsageError(
                 "Type no key, secret or session on this line: it is kept in the history. If one "
