@@ -75,7 +75,7 @@ class Lab:
         More environment variables.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self, home: Path, notebooks, *, shared=False, server=True, market=(), environment=None
     ) -> None:
         self.home = home
