@@ -22,7 +22,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote
 
 from breeze_lab import accounts, errors, settings
 from breeze_lab.errors import BreezeLabError, LoginError, ProcessError
@@ -54,11 +54,12 @@ _LONGEST_PASTE: Final = 16_384
 #: Seen were 8 digits; anything a token is written with is let through to the broker.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~+/=-]{3,255}")
 _NAMED: Final = re.compile(r"api[_-]?session", re.IGNORECASE)
-#: ``name = value`` in what is no query: form data as a browser's tools show it, JSON, a header.
+#: Name and value in an address, form data, JSON, a header, a sentence.
 _LOOSE: Final = re.compile(
-    r"""api[_-]?session["']?\s*[:=]\s*["']?([^\s"'&<>;,#]+)""", re.IGNORECASE
+    r"""api[_-]?session["']?\s*[:=]\s*["']?([^\s"'&<>;,#{}()]+)""", re.IGNORECASE
 )
-_QUOTES: Final = "\"'`<>()[]\u201c\u201d\u2018\u2019 \t\r\n"
+#: What may stand around a token that was copied from somewhere.
+_AROUND: Final = "\"'`<>()[].,; \t\r\n\u201c\u201d\u2018\u2019"
 
 
 def find_api_session(pasted: str) -> str:
@@ -84,10 +85,13 @@ def find_api_session(pasted: str) -> str:
     """
     if len(pasted) > _LONGEST_PASTE:
         raise LoginError("This is too much text. Paste the address you were sent to.")
-    text = html.unescape(pasted).strip(_QUOTES)
-    found = _named_in(text)
-    if not found and _NAMED.search(unquote(text)):
-        found = _named_in(unquote(text))  # an address inside an address
+    text = html.unescape(pasted).strip(_AROUND)
+    found: list[str] = []
+    for _ in range(3):  # an address inside an address is encoded once more each time
+        found = [unquote(value).rstrip(_AROUND) for value in _LOOSE.findall(text)]
+        if found or unquote(text) == text:
+            break
+        text = unquote(text)
     if not found and _TOKEN.fullmatch(text) and not _reads_like_prose(text):
         return text
     tokens = {value for value in found if _TOKEN.fullmatch(value)}
@@ -110,7 +114,7 @@ def named_session(*queries: str) -> str:
         None, several that differ, or something that cannot be one.
     """
     found = {
-        value
+        value.replace(" ", "+")  # a sign of the token that the broker did not encode
         for query in queries
         for name, value in parse_qsl(query, keep_blank_values=True, max_num_fields=50)
         if _NAMED.fullmatch(name)
@@ -124,24 +128,6 @@ def named_session(*queries: str) -> str:
     if not _TOKEN.fullmatch(value):
         raise LoginError("What the broker brought cannot be an api session. Log in again.")
     return value
-
-
-def _named_in(text: str) -> list[str]:
-    found = []
-    try:
-        parts = urlsplit(text)
-        queries = [parts.query, parts.fragment.partition("?")[2] or parts.fragment]
-    except ValueError:
-        queries = []
-    for query in (*queries, text.lstrip("?#")):
-        found += [
-            value.strip(_QUOTES)
-            for name, value in parse_qsl(query)
-            if _NAMED.fullmatch(name.strip(_QUOTES))
-        ]
-    if not found:
-        found = [value.strip(_QUOTES) for value in _LOOSE.findall(text)]
-    return found
 
 
 def _reads_like_prose(text: str) -> bool:

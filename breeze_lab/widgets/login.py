@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import html
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
 
 import anywidget
 import ipywidgets as widgets
@@ -19,34 +18,13 @@ import traitlets
 
 from breeze_lab import session, settings
 from breeze_lab.errors import BreezeLabError
+from breeze_lab.signin import find_api_session
 from breeze_lab.widgets import bundles
 
 if TYPE_CHECKING:
     from breeze_lab.settings import Endpoints
 
-__all__ = ["Login", "LoginForm", "find_api_session"]
-
-
-def find_api_session(pasted: str) -> str:
-    """Return the api session in whatever was pasted.
-
-    Parameters
-    ----------
-    pasted
-        The bare digits, the whole address of the page the broker redirected
-        to, or its query.
-
-    Examples
-    --------
-    >>> find_api_session("https://127.0.0.1/?apisession=12345678")
-    '12345678'
-    """
-    text = pasted.strip()
-    query = urlsplit(text).query or text.lstrip("?")
-    for name, value in parse_qsl(query):
-        if name.lower().replace("_", "") == "apisession":
-            return value.strip()
-    return text
+__all__ = ["Login", "LoginForm"]
 
 
 class Login(anywidget.AnyWidget):
@@ -129,12 +107,13 @@ class LoginForm(widgets.VBox):  # type: ignore[misc]  # ipywidgets is untyped
 
     def _submit(self, _button: object) -> None:
         key, secret = self.app_key.value.strip(), self.secret.value.strip()
-        token = find_api_session(self.api_session.value)
+        pasted = self.api_session.value
         for box in (self.app_key, self.secret, self.api_session):
             box.value = ""
         self.link.value = ""
         self.button.disabled = True
         try:
+            token = find_api_session(pasted)
             now = session.login(key, secret, token, endpoints=self.endpoints)
         except BreezeLabError as exc:
             self.message.value = f"<b style='color:#c62828'>{html.escape(str(exc))}</b>"
