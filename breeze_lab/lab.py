@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from breeze_lab.instruments import Instrument
+    from breeze_lab.instruments import Instrument, SecurityMaster
     from breeze_lab.quotes import Quote
     from breeze_lab.widgets import LiveChart
 
-__all__ = ["Status", "candles", "history", "quote", "search", "status"]
+__all__ = ["Status", "candles", "history", "master", "quote", "search", "status"]
 
 #: A chart starts with this many bars: two NSE days of minutes fit, and it paints in a blink.
 _CHART_BARS = 300
@@ -149,6 +149,33 @@ def search(text: str, limit: int = 20) -> list[Instrument]:
     ['RELIANCE']
     """
     return session.current().master.search(text, limit)
+
+
+def master(day: str | date | None = None) -> SecurityMaster:
+    """Return the security master: every instrument there is, or was on a past day.
+
+    Parameters
+    ----------
+    day
+        ``"2026-11-26"`` or a date: its contracts are found although they are expired by now. The
+        one in use by default.
+
+    Raises
+    ------
+    MasterError
+        That day's is not kept; the message names the days that are.
+    NotLoggedIn, SessionExpired, SettingsError
+
+    Examples
+    --------
+    >>> breeze_lab.master("2026-11-26").resolve("NIFTY 24NOV 24500 CE")  # doctest: +SKIP
+    """
+    now = session.current()
+    if day is None:
+        return now.master
+    if not isinstance(day, date) or isinstance(day, datetime):
+        day = _moment(day).date()
+    return masters.load(now.endpoints, day)
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ WEATHER = [
 
 
 @pytest.mark.parametrize(("words", "lines", "culprit", "says"), WEATHER, ids=lambda x: str(x)[:20])
-def test_the_culprit_is_named(logged_in, calm, words, lines, culprit, says):
+def test_the_culprit_is_named(logged_in, calm, words, lines, culprit, says):  # noqa: PLR0917
     """Ordered trouble is found where it was ordered, and nowhere else, in less than ten seconds."""
     begin(calm, words)
     begun = time.monotonic()
@@ -282,7 +282,7 @@ def dated(ahead_s):
         def log_message(self, *_args):
             pass
 
-        def date_time_string(self, timestamp=None):
+        def date_time_string(self, *_args):
             return formatdate(time.time() + ahead_s, usegmt=True)
 
         def do_GET(self):
