@@ -136,10 +136,10 @@ class Facts:
 
     @property
     def reason(self) -> str:
-        """Why it is no longer good; empty while it is."""
+        """When or why it ended, to follow "ended"; empty while it is good."""
         if self.ended or self.good:
             return self.ended
-        return f"it was good until {self.until:%H:%M on %d-%m-%Y} IST"
+        return f"at {self.until:%H:%M on %d-%m-%Y} IST"
 
 
 def new_serial() -> str:
@@ -181,8 +181,12 @@ def save_credentials(endpoints_name: str, app_key: str, secret: str) -> None:
 
 
 def forget(endpoints_name: str = "icici") -> None:
-    """Forget the keys of an app."""
-    vault.open().delete(f"credentials:{endpoints_name}")
+    """Forget the keys of an app; a vault that cannot be read is moved aside."""
+    kept = vault.open()
+    try:
+        kept.delete(f"credentials:{endpoints_name}")
+    except VaultError:
+        kept.start_anew()
 
 
 def known_user(endpoints_name: str) -> str:
@@ -215,12 +219,12 @@ def facts() -> Facts | None:
 
 
 def ended(serial: str) -> str:
-    """Return why the shared session `serial` is no longer the good one; empty while it is."""
+    """Return when or why the shared session `serial` ended; empty while it is the good one."""
     now = facts()
     if now is None:
-        return "somebody logged out"
+        return "by a logout"
     if now.serial != serial:
-        return "a newer login took its place"
+        return "when a newer login took its place"
     return now.reason
 
 
@@ -310,14 +314,14 @@ def drop(serial: str | None = None) -> None:
 def mark_ended(serial: str, reason: str) -> bool:
     """Tell every process that the session `serial` has ended; say whether it was the shared one.
 
-    A newer login is left alone.
+    A newer login is left alone. `reason` follows the word "ended": ``"at 00:00 IST"``.
     """
     with _locked():
         now = facts()
         if now is None or now.serial != serial:
             return False
         if not now.ended:
-            _write(replace(now, ended=reason or "the broker ended it"))
+            _write(replace(now, ended=reason or "by the broker"))
         return True
 
 
@@ -352,9 +356,9 @@ def look() -> tuple[Facts | None, dict[str, Any]]:
         return now, {}
     said = market(Endpoints.from_dict(now.endpoints))
     if not said:
-        mark_ended(now.serial, "the practice market is not running any more")
+        mark_ended(now.serial, "with the practice market, which stopped")
     elif now.market and said.get("session") != now.market:
-        mark_ended(now.serial, "the practice market ended it, as a broker does at midnight")
+        mark_ended(now.serial, "by the practice market, as a broker does at midnight")
     return facts(), said
 
 

@@ -134,14 +134,14 @@ class Session:
         try:
             return self.client.call(method, **arguments)
         except SessionExpired as exc:
-            self.end(f"the broker no longer accepted it at {clock.now():%H:%M} IST")
+            self.end(f"at {clock.now():%H:%M} IST: the broker no longer accepted it")
             raise exc from None
 
     @property
     def ended(self) -> str:
         """Why it is no longer good, by what any process learned of it; empty while it is."""
         if clock.now() >= self.until:
-            return f"it was good until {self.until:%H:%M on %d-%m-%Y} IST"
+            return f"at {self.until:%H:%M on %d-%m-%Y} IST"
         return accounts.ended(self.serial) if self.shared else ""
 
     def check(self) -> None:
@@ -154,7 +154,7 @@ class Session:
         reason = self.ended
         if reason:
             again = "%breeze_login practice" if self.practice else "%breeze_login"
-            raise SessionExpired(f"The session has ended: {reason}. Run {again} again.")
+            raise SessionExpired(f"The session ended {reason}. Run {again} again.")
 
     def end(self, reason: str) -> None:
         """Note that the broker no longer accepts it, for every process that shares it."""
@@ -309,7 +309,9 @@ def page_session(url: str) -> str:
     address = urlsplit(url)
     page = http.client.HTTPConnection(address.hostname or "", address.port, timeout=_PAGE_TIMEOUT_S)
     try:
-        page.request("POST", f"{address.path}?{address.query}", b"")
+        # No address: the registered one is a browser's way, and may be a form.
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        page.request("POST", f"{address.path}?{address.query}", b"redirect=none", form)
         answer = page.getresponse()
     except (OSError, http.client.HTTPException) as exc:
         raise RequestError(
@@ -396,7 +398,7 @@ def _current_one() -> Session:
             "Nobody is logged in. Run %breeze_login for your account, or %breeze_login practice."
         )
     if not others.good:
-        raise SessionExpired(f"The session has ended: {others.reason}. Run %breeze_login again.")
+        raise SessionExpired(f"The session ended {others.reason}. Run %breeze_login again.")
     return _join(others)
 
 

@@ -49,6 +49,10 @@ class Store(Protocol):
         """Forget an entry; one that is not there is fine."""
         ...
 
+    def set_aside(self) -> Path | None:
+        """Begin empty without destroying anything; return where the old entries are."""
+        ...
+
 
 class Vault:
     """Named secrets in one place.
@@ -98,6 +102,13 @@ class Vault:
         """Forget `name`; one that is not there is fine."""
         self._store.delete(_checked(name))
 
+    def start_anew(self) -> Path | None:
+        """Begin empty: move a file that cannot be read aside; return where it went.
+
+        Nothing is destroyed: with its right key it can be put back.
+        """
+        return self._store.set_aside()
+
     def __repr__(self) -> str:
         return f"<Vault {self.backend}>"
 
@@ -133,6 +144,10 @@ class _Memory:
 
     def delete(self, name: str) -> None:
         self._entries.pop(name, None)
+
+    def set_aside(self) -> Path | None:
+        self._entries.clear()
+        return None
 
 
 #: Guards the vaults that were opened, one for each data folder and wish: probing a keyring

@@ -84,6 +84,10 @@ class Keyring:
         if self.get(name) is not None:
             self._ask(lambda: self._keyring.delete_password(_SERVICE, self._item(name)))
 
+    def set_aside(self) -> Path | None:
+        """Do nothing: what a keyring keeps, its owner sees and mends there."""
+        return None
+
     def __repr__(self) -> str:
         return f"<Keyring {type(self._keyring).__module__}>"
 

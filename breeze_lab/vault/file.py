@@ -107,8 +107,8 @@ class EncryptedFile:
 
     def _bad(self, what: str) -> VaultError:
         return VaultError(
-            f"The vault {self._path} {what}. {self._advice} Nothing was changed; to begin with "
-            f"an empty vault, move the file away and log in again."
+            f"The vault {self._path} {what}. {self._advice} Nothing was changed. To begin with an "
+            "empty one, run `breeze-lab logout --forget`, which moves the file aside."
         )
 
     def _read(self) -> tuple[bytes, dict[str, str]] | None:
@@ -182,12 +182,15 @@ class EncryptedFile:
 
     def set_aside(self) -> Path | None:
         """Move the file out of the way, kept for whoever finds its key; return where to."""
-        if not self._path.exists():
-            return None
-        now = clock.now()
-        aside = self._path.with_name(f"{self._path.stem}-lost-{now:%Y%m%d-%H%M%S}.json")
-        self._path.replace(aside)
-        return aside
+        with self._locked():
+            aside = self._path.with_name(
+                f"{self._path.stem}-aside-{clock.now():%Y%m%d-%H%M%S-%f}.json"
+            )
+            try:
+                self._path.rename(aside)
+            except FileNotFoundError:
+                return None
+            return aside
 
     def fits(self) -> bool:
         """Say whether the file, if there is one, was locked with our key."""
