@@ -92,10 +92,10 @@ def session(patient: Patient) -> Finding:
     shared = accounts.facts()
     if now is None:
         if shared is not None and shared.broker == patient.endpoints.name and not shared.good:
-            return Finding("trouble", f"ended: {shared.reason}", _AGAIN)
+            return Finding("trouble", f"ended {shared.reason}", _AGAIN)
         return Finding("not checked", "nobody is logged in here", "Run %breeze_login.")
     if now.ended:
-        return Finding("trouble", f"ended: {now.ended}", _AGAIN)
+        return Finding("trouble", f"ended {now.ended}", _AGAIN)
     left = int((now.until - clock.now()).total_seconds())
     figure = f"good until {now.until:%d-%m-%Y %H:%M} IST, {left // 3600} h {left // 60 % 60} m left"
     return Finding("ok", f"{figure}{', shared' if now.shared else ', of this process alone'}")
