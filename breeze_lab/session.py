@@ -34,13 +34,13 @@ from breeze_lab.errors import (
     SessionExpired,
     SettingsError,
 )
-from breeze_lab.limits import CallMeter
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from breeze_lab._sdk import Client, Identity
     from breeze_lab.instruments import Instrument, SecurityMaster
+    from breeze_lab.limits import CallMeter, Priority
     from breeze_lab.settings import Endpoints
 
 __all__ = [
@@ -85,7 +85,6 @@ class Session:
     client: Client = field(repr=False)
     identity: Identity
     until: datetime
-    meter: CallMeter = field(default_factory=CallMeter, repr=False)
     master_path: Path | None = field(default=None, repr=False)
     api_session: str = field(default="", repr=False)
     _master: SecurityMaster | None = field(default=None, repr=False)
@@ -94,6 +93,11 @@ class Session:
     def practice(self) -> bool:
         """Whether the data are the practice market's."""
         return self.endpoints.name == "practice"
+
+    @property
+    def meter(self) -> CallMeter:
+        """The call budget of the app key, shared by all processes of the user."""
+        return self.client.meter
 
     @property
     def master(self) -> SecurityMaster:
@@ -110,14 +114,31 @@ class Session:
         """Return the one instrument `name` means; see `SecurityMaster.resolve`."""
         return self.master.resolve(name)
 
-    def call(self, method: str, **arguments: Any) -> Any:
+    def call(
+        self,
+        method: str,
+        *,
+        priority: Priority = "interactive",
+        orders: bool = False,
+        **arguments: Any,
+    ) -> Any:
         """Call one read method of the SDK within the call budget.
+
+        Parameters
+        ----------
+        priority
+            Who waits for the answer: ``"live"``, ``"interactive"`` or
+            ``"backfill"``; see `breeze_lab.limits.CallMeter.spend`.
+        orders
+            The call is meant to move orders; see `breeze_lab._sdk.Client.call`.
 
         Raises
         ------
         SessionExpired
             It is past `until` and nothing is sent; or the broker says so, and
             then the session has ended for every later call too.
+        OrdersRefused
+            The method does not read, and orders are not allowed.
         RequestError, RateLimited, BadResponse
             See `breeze_lab._sdk.Client.call`.
         """
@@ -125,9 +146,10 @@ class Session:
             raise SessionExpired(
                 f"The session ended at {self.until:%H:%M on %d-%m-%Y} IST. Run %breeze_login again."
             )
-        self.meter.spend(self._say_wait)
         try:
-            return self.client.call(method, **arguments)
+            return self.client.call(
+                method, priority=priority, on_wait=self._say_wait, orders=orders, **arguments
+            )
         except SessionExpired:
             self.until = min(self.until, clock.now())
             raise
