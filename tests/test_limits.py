@@ -115,7 +115,7 @@ def test_a_slot_freed_a_minute_after_its_start_is_caught(tmp_path_factory, monke
     """The planted fault: counting from the start lets two through where one is allowed."""
     assert most_in_a_minute(played(tmp_path_factory, SLOW, 1)) == 1
 
-    def end(self, number, started):
+    def end(self, number, started, *, answered):
         self._file.execute("UPDATE calls SET ended = started WHERE id = ?", (number,))
 
     monkeypatch.setattr(page.Page, "end", end)
@@ -286,7 +286,7 @@ def test_a_sigkill_at_any_point_leaves_the_book_whole(tmp_path, word, counted):
 
 
 def test_a_call_of_a_dead_process_counts_until_a_minute_after_that_is_noticed(world):
-    """Its last call may have arrived at any moment before; a zombie is as dead."""
+    """Its last call may have arrived at any moment before, or a little later; a zombie is as dead."""
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     life = Life(child.pid, f"{moments._born(child.pid)}@{moments._namespace()}")
     with world.meter._book.writing() as found:
@@ -303,12 +303,23 @@ def test_a_call_of_a_dead_process_counts_until_a_minute_after_that_is_noticed(wo
         assert time.monotonic() < deadline
         time.sleep(0.01)
     world.use(0)
-    world.until(world.now + 60)
+    world.until(world.now + 65)
     assert world.meter.used == 1
     world.until(world.now + 0.2)
     assert world.meter.used == 0
     child.wait(5)
     child.stdin.close()
+
+
+def test_a_call_without_an_answer_counts_longer(world):
+    """It may still be on its way to the broker when its caller has given up."""
+    with contextlib.suppress(TimeoutError), world.meter.spend():
+        world.until(world.now + 2)
+        raise TimeoutError
+    world.until(world.now + 88)
+    assert world.meter.used == 1, "a minute from half a minute after its start"
+    world.until(world.now + 0.2)
+    assert world.meter.used == 0
 
 
 def test_a_number_used_again_is_another_life():

@@ -69,21 +69,27 @@ class Ticket:
         self._open = True
         self.waited = waited
 
-    def done(self) -> None:
-        """Say that the answer is there, or given up. A second time changes nothing."""
+    def done(self, *, answered: bool = True) -> None:
+        """Say that the answer is there, or given up. A second time changes nothing.
+
+        Parameters
+        ----------
+        answered
+            Without an answer the call may still be on its way, and counts longer.
+        """
         if not self._open:
             return
         self._open = False
         # Not written, it counts for longer; and the next call says what is wrong with the book.
         with contextlib.suppress(BreezeLabError):
-            self._meter._finish(self._number, self._started)  # noqa: SLF001 - two halves of one room
+            self._meter._finish(self._number, self._started, answered=answered)  # noqa: SLF001 - see unsent
 
     def unsent(self) -> None:
         """Take the call back: nothing of it has left this machine."""
         if self._open:
             self._open = False
             with contextlib.suppress(BreezeLabError):
-                self._meter._strike(self._number, self._started)  # noqa: SLF001 - see done
+                self._meter._strike(self._number, self._started)  # noqa: SLF001 - halves of one room
 
     def __enter__(self) -> Self:
         return self
@@ -91,15 +97,15 @@ class Ticket:
     def __exit__(
         self,
         _kind: type[BaseException] | None,
-        _error: BaseException | None,
+        error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        self.done()
+        self.done(answered=error is None)
 
     def __del__(self) -> None:
         # An interrupt between taking and using it must not leave it open for long.
         with contextlib.suppress(Exception):
-            self.done()
+            self.done(answered=False)
 
 
 class CallMeter:
@@ -315,9 +321,9 @@ class CallMeter:
             said = f"All {self.limit_today} calls of the day are used"
         return RateLimited(f"{said}. {when}", span="day", until=today.anew)
 
-    def _finish(self, number: int, started: float) -> None:
+    def _finish(self, number: int, started: float, *, answered: bool) -> None:
         with self._book.writing() as page:
-            page.end(number, started)
+            page.end(number, started, answered=answered)
 
     def _strike(self, number: int, started: float) -> None:
         with self._book.writing() as page:
@@ -393,7 +399,7 @@ class FreeMeter(CallMeter):
     def observe(self, server_time: datetime, sent: float, received: float) -> None:
         """Do nothing: there is no day to be kept."""
 
-    def _finish(self, number: int, started: float) -> None:
+    def _finish(self, number: int, started: float, *, answered: bool) -> None:
         pass
 
     def _strike(self, number: int, started: float) -> None:

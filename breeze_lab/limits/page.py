@@ -2,7 +2,8 @@
 
 Owns the meaning of the entries. A call may reach the broker at any moment
 between its sending and its answer, so it counts from its start until a minute
-after its end. Whatever is not known is taken at its worst.
+after its end; without an answer, somewhat longer. Whatever is not known is
+taken at its worst.
 """
 
 from __future__ import annotations
@@ -45,11 +46,15 @@ _SAME_S: Final = 2.0
 _MOST_READINGS: Final = 32
 #: How long entries are kept: a day, and a day by which a clock may be wrong.
 _KEEP_S: Final = 50 * 3600.0
+#: A call that was sent and never answered, because its caller gave up or died, may still be on its
+#: way: it is taken to arrive this long after its start, or this long after the giving up.
+_UNANSWERED_S: Final = 30.0
+_GIVEN_UP_S: Final = 5.0
 #: No call takes longer; one of a living process that seems to has been forgotten.
 _FORGOTTEN_S: Final = 900.0
 #: A caller that cannot be seen from here (another container, a boot ago) is given this long.
 _UNSEEN_S: Final = 120.0
-#: Ends in the future are made when a lost book is replaced, never further off than this.
+#: Ends lie in the future for what is unanswered or was lost with a book, never further than this.
 _FUTURE_S: Final = 40.0
 #: A waiter that did not move when it said it would loses its place after this.
 _LATE_S: Final = 1.0
@@ -171,8 +176,11 @@ class Page:
                 end = started + _UNSEEN_S
                 over = boot != self.boot or end <= self.now
             else:
-                end, over = self.now, not alive or started < self.now - _FORGOTTEN_S
-            if over or started > self.now:
+                end = self._unanswered(started)
+                over = not alive or started < self.now - _FORGOTTEN_S
+            if boot == self.boot and started > self.now:  # as above
+                end, over = self.now, True
+            if over:
                 run("UPDATE calls SET ended = ? WHERE id = ?", (end, number))
         for number, boot, text in run("SELECT id, boot, life FROM waiting").fetchall():
             if boot != self.boot or moments.lives(moments.Life.of(text)) is False:
@@ -194,12 +202,20 @@ class Page:
         assert entered.lastrowid is not None
         return entered.lastrowid
 
-    def end(self, number: int, started: float) -> None:
+    def _unanswered(self, started: float) -> float:
+        return max(started + _UNANSWERED_S, self.now + _GIVEN_UP_S)
+
+    def end(self, number: int, started: float, *, answered: bool) -> None:
         """Note that a call of ours has been answered, or given up."""
         self._file.execute(
             "UPDATE calls SET ended = ? "
             "WHERE id = ? AND started = ? AND life = ? AND ended IS NULL",
-            (self.now, number, started, str(moments.myself())),
+            (
+                self.now if answered else self._unanswered(started),
+                number,
+                started,
+                str(moments.myself()),
+            ),
         )
 
     def strike(self, number: int, started: float) -> None:
