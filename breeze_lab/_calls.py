@@ -48,6 +48,7 @@ class _Manner:
 
     priority: Priority = "interactive"
     on_wait: Callable[[float], None] | None = None
+    on_turn: Callable[[], None] | None = None
     orders: bool = False
 
 
@@ -57,10 +58,25 @@ _manner: Final = contextvars.ContextVar("breeze_lab_manner", default=_USUAL)
 
 @contextlib.contextmanager
 def manner(
-    priority: Priority, on_wait: Callable[[float], None] | None, *, orders: bool
+    priority: Priority,
+    on_wait: Callable[[float], None] | None,
+    on_turn: Callable[[], None] | None,
+    *,
+    orders: bool,
 ) -> Iterator[None]:
-    """Make the calls of the block in this way; `orders` lets those out that move orders."""
-    token = _manner.set(_Manner(priority, on_wait, orders))
+    """Make the calls of the block in this way.
+
+    Parameters
+    ----------
+    priority, on_wait
+        See `breeze_lab.limits.CallMeter.spend`.
+    on_turn
+        Called when the waiting is over and nothing is sent yet; what it raises
+        stops the call, which then does not count.
+    orders
+        Lets those out that move orders.
+    """
+    token = _manner.set(_Manner(priority, on_wait, on_turn, orders))
     try:
         yield
     finally:
@@ -130,7 +146,13 @@ class Http:
         if "//127.0.0.1" in url or "//localhost" in url or "//[::1]" in url:
             options = {"proxies": {"no_proxy": "*"}, **options}
         how = _manner.get()
-        with self._meter.spend(how.on_wait, priority=how.priority, orders=orders):
+        with self._meter.spend(how.on_wait, priority=how.priority, orders=orders) as ticket:
+            if how.on_turn is not None:
+                try:
+                    how.on_turn()
+                except BaseException:
+                    ticket.unsent()
+                    raise
             sent = moments.boot_seconds()
             response = self._answer(verb, url, options)
             received = moments.boot_seconds()

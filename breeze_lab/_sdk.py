@@ -23,7 +23,7 @@ import threading
 import types
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from breeze_lab import settings
 from breeze_lab._calls import Http, limited, manner
@@ -80,6 +80,9 @@ class Identity:
 
     def __repr__(self) -> str:
         return f"Identity(user_id={self.user_id!r}, name={self.name!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("An identity holds a session key and cannot be pickled.")
 
 
 def _private(module: types.ModuleType, **changes: Any) -> types.ModuleType:
@@ -232,6 +235,9 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self.endpoints.name!r}, {self.identity!r})"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A client holds secrets and cannot be pickled.")
+
     def login(self, api_session: str) -> Identity:
         """Exchange the api session of the login page for a session key.
 
@@ -290,6 +296,7 @@ class Client:
         *,
         priority: Priority = "interactive",
         on_wait: Callable[[float], None] | None = None,
+        on_turn: Callable[[], None] | None = None,
         orders: bool = False,
         **arguments: Any,
     ) -> Any:
@@ -299,8 +306,8 @@ class Client:
         ----------
         method
             One of `READ_METHODS`; with `orders`, one of `ORDER_METHODS` too.
-        priority, on_wait
-            See `breeze_lab.limits.CallMeter.spend`.
+        priority, on_wait, on_turn
+            See `breeze_lab._calls.manner`.
         orders
             The caller means to move orders. Refused all the same unless the
             settings allow it for this account, and always on a Hub.
@@ -323,7 +330,7 @@ class Client:
         if method not in READ_METHODS:
             self._allow_orders(method, orders=orders)
         try:
-            with manner(priority, on_wait, orders=method in ORDER_METHODS):
+            with manner(priority, on_wait, on_turn, orders=method in ORDER_METHODS):
                 answer = getattr(self._breeze, method)(**arguments)
         except Exception as exc:
             raise _typed(exc, method) from exc

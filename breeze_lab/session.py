@@ -4,8 +4,9 @@ Owns the login, the cached security master and `Session.call`. A session is the
 broker's login, never a trading day. The practice market is logged in to over
 the same wire with the same calls; only its label differs.
 
-Secrets live in this process's memory: the app key and secret inside the SDK
-client, the session key in its identity. Nothing here writes them anywhere.
+A login is shared: every process of the user joins it without asking anybody
+(`breeze_lab.accounts` keeps it), and its end is everybody's end. Secrets are
+in this process's memory and in the vault, and nothing here shows them.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ import warnings
 import zipfile
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import parse_qs, quote_plus, urlsplit
 
-from breeze_lab import clock, processes, settings
+from breeze_lab import accounts, clock, processes, settings
 from breeze_lab.errors import (
     BadResponse,
     BreezeLabError,
@@ -33,6 +34,7 @@ from breeze_lab.errors import (
     RequestError,
     SessionExpired,
     SettingsError,
+    VaultError,
 )
 
 if TYPE_CHECKING:
@@ -46,11 +48,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Session",
     "current",
+    "joined",
     "login",
     "login_practice",
     "login_url",
     "logout",
+    "page_session",
     "peek",
+    "practice_record",
     "start_practice",
 ]
 
@@ -79,6 +84,14 @@ class Session:
     until
         Last moment the session is good, aware IST: the next midnight, or the
         moment at which the broker no longer accepted it.
+    keys
+        What another process needs to go on with it.
+    serial, shared
+        Its name, and whether all processes of this user share it.
+    rehearsal
+        Whether a practice session was logged in to the way of a real account.
+    market
+        Which session of the practice market it is.
     """
 
     endpoints: Endpoints
@@ -86,7 +99,11 @@ class Session:
     identity: Identity
     until: datetime
     master_path: Path | None = field(default=None, repr=False)
-    api_session: str = field(default="", repr=False)
+    keys: accounts.Keys | None = field(default=None, repr=False)
+    serial: str = field(default_factory=accounts.new_serial)
+    rehearsal: bool = False
+    market: str = ""
+    shared: bool = False
     _master: SecurityMaster | None = field(default=None, repr=False)
 
     @property
@@ -142,17 +159,47 @@ class Session:
         RequestError, RateLimited, BadResponse
             See `breeze_lab._sdk.Client.call`.
         """
-        if clock.now() >= self.until:
-            raise SessionExpired(
-                f"The session ended at {self.until:%H:%M on %d-%m-%Y} IST. Run %breeze_login again."
-            )
+        self.check()
         try:
             return self.client.call(
-                method, priority=priority, on_wait=self._say_wait, orders=orders, **arguments
+                method,
+                priority=priority,
+                on_wait=self._say_wait,
+                on_turn=self.check,  # it may have ended while we waited
+                orders=orders,
+                **arguments,
             )
-        except SessionExpired:
-            self.until = min(self.until, clock.now())
-            raise
+        except SessionExpired as exc:
+            self.end(f"at {clock.now():%H:%M} IST: the broker no longer accepted it")
+            raise exc from None
+
+    @property
+    def ended(self) -> str:
+        """Why it is no longer good, by what any process learned of it; empty while it is."""
+        if clock.now() >= self.until:
+            return f"at {self.until:%H:%M on %d-%m-%Y} IST"
+        return accounts.ended(self.serial) if self.shared else ""
+
+    def check(self) -> None:
+        """Raise when the session has ended; nothing is sent.
+
+        Raises
+        ------
+        SessionExpired
+        """
+        reason = self.ended
+        if reason:
+            again = "%breeze_login practice" if self.practice else "%breeze_login"
+            raise SessionExpired(f"The session ended {reason}. Run {again} again.")
+
+    def end(self, reason: str) -> None:
+        """Note that the broker no longer accepts it, for every process that shares it."""
+        self.until = min(self.until, clock.now())
+        if self.shared:
+            accounts.mark_ended(self.serial, reason)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A session holds secrets and cannot be pickled.")
 
     def _say_wait(self, seconds: float) -> None:
         if seconds > 1:
@@ -168,7 +215,13 @@ def login_url(app_key: str, endpoints: Endpoints = settings.ICICI) -> str:
 
 
 def login(
-    app_key: str, secret: str, api_session: str, *, endpoints: Endpoints = settings.ICICI
+    app_key: str,
+    secret: str,
+    api_session: str,
+    *,
+    endpoints: Endpoints = settings.ICICI,
+    rehearsal: bool = False,
+    share: bool = True,
 ) -> Session:
     """Log in with the api session that the broker's login page hands out.
 
@@ -178,6 +231,11 @@ def login(
         Of the app registered with the broker.
     api_session
         The digits behind ``apisession=`` in the address bar after the login.
+    rehearsal
+        Label a practice session as logged in to the way of a real account.
+    share
+        Let every process of this user join it. A practice session never takes
+        the place of a real account's: then it is this process's own.
 
     Returns
     -------
@@ -198,10 +256,32 @@ def login(
         client = Client(endpoints, path, app_key=app_key, secret=secret)
         identity = client.login(api_session)
         midnight = datetime.combine(clock.now().date() + timedelta(days=1), time(), clock.IST)
-        _current = Session(
-            endpoints, client, identity, midnight, master_path=path, api_session=api_session
-        )
-        return _current
+        practice = endpoints.name == "practice"
+        now = Session(
+            endpoints, client, identity, midnight, master_path=path, rehearsal=rehearsal,
+            market=str(accounts.market(endpoints).get("session", "")) if practice else "",
+            # The practice market tells by it whether its login page still gives the same session.
+            keys=accounts.Keys(
+                app_key, secret, identity.user_id, identity.session_key,
+                api_session if practice else "",
+            ),
+        )  # fmt: skip
+        if share:
+            _share(now)
+        _current = now
+        return now
+
+
+def _share(now: Session) -> None:
+    others = accounts.facts()
+    if now.practice and others is not None and others.good and not others.practice:
+        return  # invented prices never take the place of a real account
+    try:
+        accounts.share(now)
+    except VaultError as exc:
+        warnings.warn(f"This session is this process's alone: {exc}", stacklevel=4)
+    else:
+        now.shared = True
 
 
 def login_practice(**options: object) -> Session:
@@ -238,25 +318,36 @@ def login_practice(**options: object) -> Session:
         record = start_practice(**options)
         endpoints = settings.Endpoints.from_dict(record, name="practice")
         known = _current
-        good = known is not None and known.endpoints == endpoints and clock.now() < known.until
+        good = known is not None and known.endpoints == endpoints and not known.ended
         try:
             # Not the record's: that one ended at the market's midnight or on command.
-            api_session = _page_session(record["login_url"])
+            api_session = page_session(record["login_url"])
         except RequestError:
             if known is not None and good:
                 return known
             raise
-        if known is not None and good and known.api_session == api_session:
+        if known is not None and good and _came_by(known) == api_session:
             return known
+        others = accounts.facts()
+        if others is not None and others.good and others.endpoints == endpoints.to_dict():
+            with contextlib.suppress(VaultError):
+                if accounts.keys().api_session == api_session:
+                    return _join(others)
         return login(record["app_key"], record["secret"], api_session, endpoints=endpoints)
 
 
-def _page_session(url: str) -> str:
+def _came_by(known: Session) -> str:
+    return known.keys.api_session if known.keys is not None else ""
+
+
+def page_session(url: str) -> str:
     """Press the button of the practice market's login page; return the api session it gives."""
     address = urlsplit(url)
     page = http.client.HTTPConnection(address.hostname or "", address.port, timeout=_PAGE_TIMEOUT_S)
     try:
-        page.request("POST", f"{address.path}?{address.query}", b"")
+        # No address: the registered one is a browser's way, and may be a form.
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        page.request("POST", f"{address.path}?{address.query}", b"redirect=none", form)
         answer = page.getresponse()
     except (OSError, http.client.HTTPException) as exc:
         raise RequestError(
@@ -297,37 +388,89 @@ def start_practice(**options: object) -> dict[str, Any]:
     return record
 
 
+def practice_record() -> dict[str, Any] | None:
+    """Return the record of the running practice market, or None; it is not started."""
+    return processes.running(settings.folders().runtime, "practice")
+
+
 def peek() -> Session | None:
-    """Return the current session, or None; never logs in."""
+    """Return this process's session, or None; never logs in and never joins."""
     return _current
 
 
 def current() -> Session:
-    """Return the current session.
+    """Return the session to work with: this process's, or the one all processes share.
 
-    A kernel that ``breeze-lab lab`` started for the practice market joins it
-    by itself; nothing ever logs in to a real account unasked.
+    A process without one, and one whose session gave way to a newer login of
+    the same market, joins the shared session: nothing is asked of anybody. A
+    process never changes markets unasked. A kernel that ``breeze-lab lab``
+    started for the practice market logs in to it by itself.
 
     Raises
     ------
     NotLoggedIn
         With what to type.
+    SessionExpired
+        There was a session, and it has ended.
     """
+    with _lock:
+        return _current_one()
+
+
+def _current_one() -> Session:
+    mine = _current
     by_itself = os.environ.get("BREEZE_LAB_SESSION") == "practice"
-    if _current is not None and not (by_itself and _current.practice):
-        return _current
-    if by_itself:
+    if by_itself and (mine is None or mine.practice):
         return login_practice()  # the one it has while that is good, a new one after midnight
-    raise NotLoggedIn(
-        "Nobody is logged in. Run %breeze_login for your account, or %breeze_login practice."
-    )
+    others = accounts.facts()
+    if mine is not None:
+        if not mine.shared or (others is not None and others.serial == mine.serial):
+            mine.check()
+            return mine
+        if others is None or others.broker != mine.endpoints.name:
+            mine.check()
+    if others is None:
+        raise NotLoggedIn(
+            "Nobody is logged in. Run %breeze_login for your account, or %breeze_login practice."
+        )
+    if not others.good:
+        raise SessionExpired(f"The session ended {others.reason}. Run %breeze_login again.")
+    return _join(others)
+
+
+def joined() -> Session | None:
+    """Return the session to work with, joining the shared one; None when there is no good one."""
+    try:
+        return current()
+    except (LoginError, VaultError):
+        return None
+
+
+def _join(others: accounts.Facts) -> Session:
+    """Go on with the session that another process opened; the broker is not asked."""
+    global _current  # noqa: PLW0603 - see login
+    from breeze_lab._sdk import Client, Identity  # noqa: PLC0415 - see login
+
+    keys = accounts.keys()
+    endpoints = settings.Endpoints.from_dict(others.endpoints)
+    path = _fetch_master(endpoints)
+    client = Client(endpoints, path, app_key=keys.app_key, secret=keys.secret)
+    identity = Identity(keys.user_id, keys.session_key, others.name, {})
+    client.resume(identity)
+    _current = Session(
+        endpoints, client, identity, others.until, master_path=path, keys=keys,
+        serial=others.serial, rehearsal=others.rehearsal, market=others.market, shared=True,
+    )  # fmt: skip
+    return _current
 
 
 def logout() -> None:
-    """Forget the current session of this process."""
-    global _current  # noqa: PLW0603 - see login
+    """Log out: every process that shares the session is told, and the vault forgets it."""
+    global _current
     with _lock:
-        _current = None
+        mine, _current = _current, None
+        if mine is None or mine.shared:
+            accounts.drop()
 
 
 def _fetch_master(endpoints: Endpoints) -> Path:

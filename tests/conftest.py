@@ -2,12 +2,24 @@
 
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def vault_key(tmp_path_factory):
+    """A mounted vault key: no test writes into the keyring of the desktop or the kernel."""
+    path = tmp_path_factory.mktemp("vault") / "key"
+    path.write_text(secrets.token_hex(32))
+    path.chmod(0o600)
+    os.environ["BREEZE_LAB_VAULT_KEY_FILE"] = str(path)
+    yield path
+    del os.environ["BREEZE_LAB_VAULT_KEY_FILE"]
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ LAYERS = {
         "processes",
         "settings",
     },
-    "broker": {"limits", "_calls", "_sdk", "session"},
+    "broker": {"vault", "accounts", "limits", "_calls", "_sdk", "session", "signin"},
     "data": {"historical", "quotes", "feed", "relay"},
     "drawing": {"charts", "_chart_scripts"},
     "surface": {"widgets", "lab", "magics", "cli", "dashboards", "__init__"},

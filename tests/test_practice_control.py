@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 from datetime import datetime, timedelta
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
 
 import pytest
 from IPython.core.error import UsageError
@@ -155,6 +157,48 @@ def test_expire_and_log_and_status(here, runtime):
     assert status["now"] == MORNING.isoformat()
     assert status["faults"][0]["fault"] == "gap"
     assert status["limits"]["minute"]["limit"] == 100
+
+
+REDIRECT = "http://127.0.0.1:9/back?x=1"
+
+
+def _press(record):
+    """Press the button of the login page; return status, target and body."""
+    address = urlsplit(record["login_url"])
+    page = HTTPConnection(address.netloc, timeout=10)
+    page.request("POST", f"{address.path}?{address.query}", b"")
+    answer = page.getresponse()
+    found = answer.status, answer.getheader("Location"), answer.read().decode()
+    page.close()
+    return found
+
+
+def test_the_registered_address_gets_the_api_session_both_ways(here, runtime):
+    """By GET in the query, by POST in a form that sends itself; off shows it on a page."""
+    record = runtime[1]
+    try:
+        assert "?apisession=..." in say("redirect", REDIRECT)
+        status, target, _ = _press(record)
+        assert status == 302
+        assert target.startswith(f"{REDIRECT}&apisession=")
+        assert here.redirect(method="post") == {"url": REDIRECT, "method": "post"}
+        status, target, body = _press(record)
+        assert (status, target) == (200, None)
+        assert f'<form method="post" action="{REDIRECT}">' in body
+        assert 'name="API_Session" value="' in body
+        assert session.page_session(record["login_url"]) in body, "the magic's way is its own"
+        assert "by itself" not in say("redirect", "off", "get")
+        assert _press(record)[1].startswith("/apiuser/landing?apisession=")
+    finally:
+        here.redirect("", "get")
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "ftp://x/y", "http:/nowhere", "back"])
+def test_an_address_that_cannot_be_registered_is_refused(here, url):
+    """Nothing changes; the message says what it begins with."""
+    with pytest.raises(SettingsError, match="begins with http"):
+        here.redirect(url)
+    assert here.redirect()["url"] == ""
 
 
 # -- words ----------------------------------------------------------------------
@@ -318,7 +362,7 @@ def test_a_practice_login_takes_the_present_session(here, runtime):
     assert third is not second
     assert third.call("get_quotes", stock_code="RELIND", exchange_code="NSE")
     assert session.login_practice() is third
-    assert third.api_session not in repr(third)
+    assert third.keys.api_session not in repr(third)
 
 
 def test_a_session_the_broker_refuses_has_ended(here):

@@ -103,6 +103,7 @@ class Feed:
         account: str,
         until: datetime | str,
         *,
+        serial: str = "",
         timeout_s: float = _ANSWER_TIMEOUT_S,
     ) -> FeedState:
         """Give the relay a broker session and wait until its stream is connected.
@@ -120,11 +121,15 @@ class Feed:
             How to label it.
         until
             Last moment it is good, aware or ISO text.
+        serial
+            Of the session that all processes share; empty for one of this process alone.
 
         Raises
         ------
         LoginError
             When the broker refused it.
+        SessionExpired
+            When it is a shared session that has ended.
         FeedDisconnected
             When the stream was not connected within `timeout_s`.
         """
@@ -133,7 +138,7 @@ class Feed:
             self._link.login(
                 {
                     "op": "login", "endpoints": endpoints.to_dict(), "user": user, "token": token,
-                    "account": account, "until": text,
+                    "account": account, "until": text, "serial": serial,
                 }
             ),
             timeout_s,
@@ -293,7 +298,10 @@ def connect() -> Feed:
         if _shared is None or _shared.closed or _shared.folders != settings.folders():
             _shared = Feed()
         feed, now = _shared, session.peek()
-    if now is not None:
+    if now is not None and not now.ended:
         who = now.identity
-        feed.login(now.endpoints, who.user_id, who.session_key, who.name, now.until)
+        feed.login(
+            now.endpoints, who.user_id, who.session_key, who.name, now.until,
+            serial=now.serial if now.shared else "",
+        )  # fmt: skip
     return feed

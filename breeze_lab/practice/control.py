@@ -320,6 +320,29 @@ class Control:
         """End the present login session, as the broker does at midnight."""
         self._command("expire")
 
+    def redirect(self, url: str | None = None, method: str | None = None) -> dict[str, str]:
+        """Register where the login page sends the browser; what is None stays.
+
+        Parameters
+        ----------
+        url
+            The address; an empty one shows the api session on a page instead.
+        method
+            ``"get"`` or ``"post"``.
+
+        Returns
+        -------
+        dict
+            ``url`` and ``method`` as they are now.
+
+        Raises
+        ------
+        SettingsError
+            They cannot be; nothing has changed.
+        """
+        answer: dict[str, str] = self._command("redirect", url=url, method=method)
+        return answer
+
     # -- the rest -----------------------------------------------------------
 
     def log(self) -> list[dict[str, Any]]:

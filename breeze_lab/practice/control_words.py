@@ -26,6 +26,7 @@ _VERBS: Final = (
     ("faults", "what is active, and for how long"),
     ("clear [NAME]", "end all faults, or one"),
     ("log", "what was done and what ended"),
+    ("redirect URL|off [get|post]", "where the login page sends the browser, and how"),
     ("reset", "put the account back to where it began"),
 )
 _LINES: Final = 20
@@ -68,7 +69,7 @@ def run(words: Sequence[str], connect: Callable[[], Control]) -> str:
         except ValueError as exc:
             raise SettingsError(str(exc)) from None
         return _begin(connect(), fields)
-    most = {"speed": 1, "jump": 2, "clear": 1}.get(verb, 0)
+    most = {"speed": 1, "jump": 2, "clear": 1, "redirect": 2}.get(verb, 0)
     if verb not in _FOLLOW:
         raise SettingsError(unknown(verb, [*_FOLLOW, *KINDS]))
     if len(rest) > most:
@@ -160,6 +161,14 @@ def _speed(market: Control, rest: Sequence[str]) -> str:
     return str(market.speed(factor))
 
 
+def _redirect(market: Control, rest: Sequence[str]) -> str:
+    url = next((word for word in rest if word not in ("get", "post")), None)
+    method = next((word for word in rest if word in ("get", "post")), None)
+    now = market.redirect("" if url == "off" else url, method)
+    way = "a form with API_Session" if now["method"] == "post" else "?apisession=..."
+    return f"The login page sends the browser to {now['url'] or 'its own page'} with {way}."
+
+
 def _reset(market: Control, rest: Sequence[str]) -> str:
     del rest
     market.reset()
@@ -176,5 +185,6 @@ _FOLLOW: Final[dict[str, Callable[[Control, Sequence[str]], str]]] = {
     "faults": _faults,
     "clear": _clear,
     "log": _log,
+    "redirect": _redirect,
     "reset": _reset,
 }

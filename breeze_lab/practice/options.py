@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from breeze_lab import clock
 from breeze_lab.practice.exchange.character import Character
@@ -17,9 +18,10 @@ from breeze_lab.practice.replay.replay_market import ReplayMarket
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Options"]
+__all__ = ["Options", "wrong_redirect"]
 
 _LONGEST_INTERVAL_S: Final = 3600
+_LONGEST_URL: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Options:
         is another than its first row, and whether nothing else is listed.
     no_limits
         Never refuse a call because of the account's budget.
+    redirect_url, redirect_method
+        What is registered with the app: see `breeze_lab.practice.wire.rest.Redirect`.
     json, runtime, idle_exit
         Print nothing but the ready record; the folder of a process that runs
         once; seconds without a client after which it ends, 0 for never.
@@ -67,6 +71,8 @@ class Options:
     start: str = ""
     only_recorded: bool = False
     no_limits: bool = False
+    redirect_url: str = ""
+    redirect_method: str = "get"
     json: bool = False
     runtime: Path | None = None
     idle_exit: float = 0.0
@@ -147,6 +153,10 @@ def _parser() -> argparse.ArgumentParser:
                      help=f"without some of them: {', '.join(Character.names())}")  # fmt: skip
     parser.add_argument("--no-limits", action="store_true",
                         help="never refuse calls beyond 100 a minute, 5,000 a day")  # fmt: skip
+    parser.add_argument("--redirect-url", default="", metavar="URL",
+                        help="where the login page sends the browser")  # fmt: skip
+    parser.add_argument("--redirect-method", choices=("get", "post"), default="get",
+                        help="get: ?apisession=...; post: a form with API_Session")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     parser.add_argument("--runtime", type=Path, metavar="DIR", help="run once per folder")
     parser.add_argument("--idle-exit", type=float, default=0.0, metavar="SECONDS")
@@ -163,6 +173,17 @@ def _complaint(chosen: dict[str, Any]) -> str:
         return "--from and --only-recorded belong to --replay"
     if chosen["replay"] and (chosen["at"] or chosen["open_since"]):
         return "a replay begins at its first moment, or --from another; it keeps true hours"
+    return wrong_redirect(chosen["redirect_url"], chosen["redirect_method"])
+
+
+def wrong_redirect(url: object, method: object) -> str:
+    """Return what is wrong with a redirect to be registered, or nothing."""
+    if method not in ("get", "post"):
+        return "a redirect's method is get or post"
+    if not isinstance(url, str) or len(url) > _LONGEST_URL or not url.isprintable():
+        return "a redirect's address is a short text"
+    if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc):
+        return "a redirect's address begins with http:// or https://"
     return ""
 
 

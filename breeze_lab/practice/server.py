@@ -26,16 +26,16 @@ from aiohttp.http import HttpProcessingError
 
 from breeze_lab import processes
 from breeze_lab.errors import RecordingError
-from breeze_lab.practice.director import Director, only
+from breeze_lab.practice.director import BadCommand, Director, only
 from breeze_lab.practice.exchange import master
 from breeze_lab.practice.faults.registry import Faults
-from breeze_lab.practice.options import Options
+from breeze_lab.practice.options import Options, wrong_redirect
 from breeze_lab.practice.wire.account import Account
 from breeze_lab.practice.wire.budget import Budget
 from breeze_lab.practice.wire.fault_answers import Answers
 from breeze_lab.practice.wire.fault_streams import Port, StreamFaults
 from breeze_lab.practice.wire.order_feed import OrderFeed
-from breeze_lab.practice.wire.rest import Rest, no_such_path
+from breeze_lab.practice.wire.rest import Redirect, Rest, no_such_path
 from breeze_lab.practice.wire.sockets import SocketServer
 from breeze_lab.practice.wire.streams import CandleHub, FeedsHub, QuoteHub
 
@@ -79,7 +79,9 @@ class Practice:
         self.feeds = SocketServer(self.account, self.calls, self.faults)
         self.ohlc = SocketServer(self.account, self.candles, self.faults)
         self.orders = OrderFeed(self.market, self.account, self.calls, self.feeds)
-        self.rest = Rest(self.market, self.account, self.orders.desk, self._master)
+        self.redirect = Redirect(options.redirect_url, options.redirect_method)
+        self.rest = Rest(self.market, self.account, self.orders.desk, self._master, self.redirect)
+        self.director.add("redirect", self._register)
         self.budget = Budget(lambda: self.market.today, on=not options.no_limits)
         self.answers = Answers(self.faults, self.budget, self.market, self._master)
         servers = (self.stream, self.feeds, self.ohlc)
@@ -192,6 +194,20 @@ class Practice:
         self.director.note("account reset")
         return {}
 
+    def _register(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Register another redirect address or method; what is not given stays."""
+        only(fields, "url", "method")
+        url, method = (
+            fields.get("url", self.redirect.url),
+            fields.get("method", self.redirect.method),
+        )
+        wrong = wrong_redirect(url, method)
+        if wrong:
+            raise BadCommand(wrong)
+        self.redirect.url, self.redirect.method = url, method
+        self.director.note("redirect registered", url=url or "none", method=method)
+        return {"url": url, "method": method}
+
     async def _end_sessions(self) -> None:
         """Cut all sockets when the session they were opened with ends, as at midnight."""
         session = self.account.session
@@ -218,6 +234,7 @@ class Practice:
                 "now": self.market.clock.now().isoformat(),
                 "speed": self.market.clock.speed,
                 "paused": self.market.clock.paused,
+                "session": self.account.name,
                 "faults": self.faults.to_list(),
                 "limits": self.budget.to_dict(),
             }

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from breeze_lab.relay.hub import Hub
+    from breeze_lab.relay.shared import Follower
     from breeze_lab.relay.upstream import Login
 
 _log: Final = logging.getLogger("breeze_lab.relay")
@@ -46,8 +47,8 @@ class Memory:
         self.path = path
 
     def keep(self, login: Login) -> None:
-        """Remember a practice login; forget it when a real account logs in."""
-        if login.endpoints.name != "practice":
+        """Remember a practice login of one kernel; a shared session is in the vault."""
+        if login.endpoints.name != "practice" or login.serial:
             self.path.unlink(missing_ok=True)
             return
         temporary = self.path.with_suffix(f".{os.getpid()}")
@@ -78,6 +79,7 @@ async def serve(folders: settings.Folders, idle_exit_s: float) -> None:
     """Serve until a signal, a request to end, or `idle_exit_s` without a consumer."""
     from breeze_lab.relay.door import Door  # noqa: PLC0415 - after the lock is ours
     from breeze_lab.relay.hub import Hub  # noqa: PLC0415
+    from breeze_lab.relay.shared import Follower  # noqa: PLC0415
 
     hub = Hub()
     memory = Memory(folders.runtime / "relay-login.json")
@@ -92,21 +94,26 @@ async def serve(folders: settings.Folders, idle_exit_s: float) -> None:
                 folders.runtime, "relay", {"socket": str(path), "version": __version__}
             )
             _log.info("Relay %s serves at %s.", __version__, path)
-            login = memory.recall()
+            follower = Follower(hub)
+            await follower.look()
+            login = memory.recall() if hub.upstream.login_held is None else None
             if login is not None:
                 with contextlib.suppress(SettingsError):
                     await hub.login(login)
-            await _until_done(hub, door.stop, idle_exit_s)
+            await _until_done(hub, follower, door.stop, idle_exit_s)
     finally:
         await hub.upstream.close()
     _log.info("Relay ends.")
 
 
-async def _until_done(hub: Hub, stop: asyncio.Event, idle_exit_s: float) -> None:
+async def _until_done(
+    hub: Hub, follower: Follower, stop: asyncio.Event, idle_exit_s: float
+) -> None:
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _SWEEP_S)
         hub.sweep()
+        await follower.look()
         alone = hub.alone_since
         if idle_exit_s and alone is not None and time.monotonic() - alone > idle_exit_s:
             _log.info("Nobody has listened for %.0f s.", idle_exit_s)

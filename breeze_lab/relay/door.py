@@ -20,6 +20,7 @@ from breeze_lab.bars import Interval
 from breeze_lab.errors import BreezeLabError, FeedError, SettingsError, SubscriptionRefused
 from breeze_lab.relay import JSON, MSGPACK, messages
 from breeze_lab.relay.market import Codec
+from breeze_lab.relay.shared import refuse_ended
 from breeze_lab.relay.upstream import Login
 from breeze_lab.settings import Endpoints
 
@@ -133,8 +134,9 @@ class Door:
             case messages.Login():
                 login = Login(
                     Endpoints.from_dict(dict(request.endpoints)), request.user, request.token,
-                    request.account, request.until,
+                    request.account, request.until, request.serial,
                 )  # fmt: skip
+                refuse_ended(login)
                 await self.hub.login(login)
                 self._on_login(login)
                 if request.id is not None:

@@ -62,6 +62,7 @@ class Login(_Message, tag="login", frozen=True):
     token: Text
     account: Text = ""
     until: Text = ""
+    serial: Text = ""
     id: Id | None = None
 
     def __repr__(self) -> str:

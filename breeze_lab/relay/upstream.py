@@ -46,6 +46,7 @@ class Login:
     token: str = field(repr=False)
     account: str = ""
     until: str = ""
+    serial: str = ""  # of the session all processes share; empty when it is one kernel's own
 
     @property
     def auth(self) -> dict[str, str]:
@@ -167,6 +168,12 @@ class Upstream:
             await self._stop()
             self.login_held = None
             self._set("offline")
+
+    async def end(self, reason: str) -> None:
+        """End the connection because its session ended; what is wanted waits for a new login."""
+        async with self._changing:
+            await self._stop()
+            self._set("refused", reason)
 
     def join(self, rooms: Iterable[str]) -> None:
         """Want `rooms`, now and after every reconnect."""

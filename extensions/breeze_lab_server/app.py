@@ -6,14 +6,14 @@ from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
 
-from breeze_lab_server import handlers
+from breeze_lab_server import handlers, login
 from breeze_lab_server.supervisor import Supervisor
 
 __all__ = ["BreezeLabServer"]
 
 
 class BreezeLabServer(ExtensionApp):
-    """Three routes below ``{base_url}breeze-lab/`` and one supervisor of the relay."""
+    """The routes below ``{base_url}breeze-lab/``, one supervisor of the relay, one login desk."""
 
     name = "breeze_lab_server"
     supervisor: Supervisor
@@ -30,6 +30,7 @@ class BreezeLabServer(ExtensionApp):
                 (r"/breeze-lab/api/status/?", handlers.StatusHandler, shared),
                 (r"/breeze-lab/api/feed/?", handlers.FeedHandler, shared),
                 (r"/breeze-lab/static/([\w.-]+)", handlers.StaticHandler),
+                *login.routes(),
             ]
         )
 

@@ -75,6 +75,11 @@ class Account:
         return (self._seed, day, self._ended) if self._ended else (self._seed, day)
 
     @property
+    def name(self) -> str:
+        """Names the present session for those who only watch; it opens nothing."""
+        return f"{key_of('session name', *self.session):x}"
+
+    @property
     def api_session(self) -> str:
         """What the login page hands over now, eight digits."""
         return f"{10_000_000 + key_of('api session', *self.session) % 90_000_000}"

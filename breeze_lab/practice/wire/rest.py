@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import html
 import json
+from dataclasses import dataclass
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from breeze_lab.practice.exchange.market import Market
     from breeze_lab.practice.wire.account import Account
 
-__all__ = ["Rest", "no_such_path"]
+__all__ = ["Redirect", "Rest", "no_such_path"]
 
 #: What the broker answers to any signed request it does not believe.
 _NOT_SIGNED: Final = {"Status": 5, "Error": "Authentication Fail :: Invalid Checksum."}
@@ -48,6 +49,23 @@ def _envelope_v2(success: Any, status: int = 200, error: str | None = None) -> w
     return web.json_response({"Error": error, "Status": status, "Success": success})
 
 
+@dataclass(slots=True)
+class Redirect:
+    """Where the login page sends the browser, as the app's registration says.
+
+    Parameters
+    ----------
+    url
+        The address; empty shows the api session on a page of the market's own.
+    method
+        ``"get"`` puts ``apisession`` into the query, ``"post"`` a form field
+        ``API_Session`` into the body. Both were seen of the broker.
+    """
+
+    url: str = ""
+    method: str = "get"
+
+
 class Rest:
     """Handlers of the REST side.
 
@@ -57,11 +75,13 @@ class Rest:
         What is asked about, by whom, and their orders.
     master
         Returns the zip of a market date and its ETag; slow, so it is called in a thread.
+    redirect
+        Where the login page sends the browser, as registered with the app.
     """
 
     def __init__(
         self, market: Market, account: Account, desk: Desk,
-        master: Callable[[], tuple[bytes, str]],
+        master: Callable[[], tuple[bytes, str]], redirect: Redirect | None = None,
     ) -> None:  # fmt: skip
         """Count from zero."""
         self.market = market
@@ -73,6 +93,7 @@ class Rest:
             **DeskRest(market, desk).handlers,
         }
         self.master = master
+        self.redirect = redirect or Redirect()
         self.calls = 0
 
     def add_routes(self, app: web.Application) -> None:
@@ -100,13 +121,16 @@ class Rest:
         )
 
     async def login_done(self, request: web.Request) -> web.Response:
-        """Send the browser to the redirect address with the api session."""
+        """Send the browser to the registered address with the api session, by GET or POST."""
         if request.query.get("api_key") != self.account.app_key:
             return _page("<p>Public Key does not exist.</p>")
         form = await request.post()
-        target = str(form.get("redirect") or "")
+        # One that comes with the login stands for the registered one.
+        target = str(form.get("redirect") or self.redirect.url)
         if urlsplit(target).scheme not in ("http", "https"):
             target = "/apiuser/landing"
+        elif self.redirect.method == "post":
+            return _bounce(target, self.account.api_session)
         mark = "&" if "?" in target else "?"
         where = target + mark + urlencode({"apisession": self.account.api_session})
         return web.Response(status=302, headers={"Location": where})
@@ -223,6 +247,16 @@ def _json(body: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _bounce(target: str, api_session: str) -> web.Response:
+    """Return a page that posts the api session to `target` by itself, as a bank's page does."""
+    action, token = (html.escape(text, quote=True) for text in (target, api_session))
+    return _page(
+        f'<form method="post" action="{action}">'
+        f'<input type="hidden" name="API_Session" value="{token}"><button>Go on</button></form>'
+        "<script>document.forms[0].submit()</script>"
+    )
 
 
 def _page(body: str) -> web.Response:
