@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from breeze_lab import clock, masters, processes, session, settings
 from breeze_lab.bars import Interval
 from breeze_lab.errors import ProcessError, SettingsError
+from breeze_lab.limits import FreeMeter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from breeze_lab.instruments import Instrument, SecurityMaster
+    from breeze_lab.limits import CallMeter
     from breeze_lab.quotes import Quote
     from breeze_lab.widgets import LiveChart
 
@@ -212,15 +214,27 @@ def status() -> Status:
             if left > timedelta(0)
             else "expired: run %breeze_login again"
         )
-        meter = known.meter
         lines.update(_weather_lines(practice=known.practice))
         lines["master"] = masters.describe(known.endpoints)
-        lines["calls"] = f"{meter.used} of {meter.limit} in the last minute, {meter.total} in all"
+        lines["calls"] = _calls_line(known.meter)
     lines.update(_relay_lines())
     lines["market time"] = f"{clock.now():%d-%m-%Y %H:%M:%S} IST"
     if known is not None:
         lines.update({k: v for k, v in known.endpoints.to_dict().items() if k.endswith("_url")})
     return Status(lines)
+
+
+def _calls_line(meter: CallMeter) -> str:
+    """Return what is used and left of the call budget, of all processes together."""
+    use = meter.use()
+    if isinstance(meter, FreeMeter):
+        return f"{meter.total} of this process; {use.note}"
+    spans = [
+        (use.minute, meter.limit, "in the last minute"),
+        (use.today, meter.limit_today, "today"),
+    ]
+    parts = [f"{used} of {most} {when}, {max(0, most - used)} left" for used, most, when in spans]
+    return "; ".join([*parts, use.note] if use.note else parts)
 
 
 def _weather_lines(*, practice: bool) -> dict[str, str]:

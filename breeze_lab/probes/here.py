@@ -12,6 +12,7 @@ from typing import Final
 from breeze_lab import __version__, accounts, clock, processes, settings
 from breeze_lab import vault as vaults
 from breeze_lab.errors import BreezeLabError
+from breeze_lab.limits import FreeMeter
 from breeze_lab.probes import Finding, Patient
 
 __all__ = ["budget", "disk", "kept_master", "relay", "session", "vault", "versions"]
@@ -102,15 +103,17 @@ def session(patient: Patient) -> Finding:
 
 
 def budget(patient: Patient) -> Finding:
-    """Say how many calls are left."""
+    """Say how many calls are left, of all processes together."""
     if patient.session is None:
         return Finding("not checked", "calls are counted by account, and nobody is logged in")
     meter = patient.session.meter
-    figure = f"{meter.used} of {meter.limit} calls used in the last minute"
-    today = getattr(meter, "used_today", None)
-    if today is not None:
-        figure += f", {today:,} today"
-    if meter.used >= meter.limit or getattr(meter, "left_today", 1) <= 0:
+    use = meter.use()
+    if isinstance(meter, FreeMeter):
+        return Finding("ok", use.note)
+    figure = f"{use.minute} of {meter.limit} calls in the last minute"
+    figure += f", {use.today:,} of {meter.limit_today:,} today"
+    if use.note or use.minute >= meter.limit or use.today >= meter.limit_today:
+        figure += f"; {use.note}" if use.note else ""
         return Finding("trouble", figure, "Wait: calls are refused until some of them are older.")
     return Finding("ok", figure)
 
