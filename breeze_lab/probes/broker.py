@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -137,4 +138,5 @@ def stream(which: Literal["stream", "feeds", "ohlc"]) -> Callable[[Patient], Fin
 
 
 def _first_sentence(exc: BaseException) -> str:
-    return str(exc).partition(". ")[0].rstrip(".")
+    """Return what happened, without the address it happened at and the advice behind it."""
+    return re.sub(r"^https?://\S+ ", "", str(exc).partition(". ")[0].rstrip("."))

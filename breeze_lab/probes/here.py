@@ -84,7 +84,7 @@ def vault(_patient: Patient) -> Finding:
         found = vaults.open()
     except BreezeLabError as exc:
         return Finding("trouble", str(exc), "See docs/login.md for the vaults there are.")
-    return Finding("ok", f"{found.backend}: {found.describe()}")
+    return Finding("ok", f"{found.backend}: {found.describe().partition('. ')[0].rstrip('.')}")
 
 
 def session(patient: Patient) -> Finding:
