@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from breeze_lab.instruments.contracts import MAX_STRIKE, days_of, pack, unpack
 from breeze_lab.instruments.expiries import parse_date
-from breeze_lab.instruments.index import CODE, OWN, SYMBOL, isin_key, prefix_key
-from breeze_lab.instruments.instrument import EXCHANGES, KINDS, Instrument
+from breeze_lab.instruments.instrument import EXCHANGES, KINDS, ROOMS, Instrument
+from breeze_lab.instruments.keys import CODE, OWN, SYMBOL, WIDTH, isin_key, last_key, prefix_key
 from breeze_lab.instruments.spoken import squeeze
 
 if TYPE_CHECKING:
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from breeze_lab.instruments.columns import Columns
     from breeze_lab.instruments.instrument import Exchange, Right
 
-__all__ = ["Book", "Of"]
+__all__ = ["ROOM", "Book", "Of"]
 
+#: As the broker writes a room of quotes or depth.
+ROOM: Final = re.compile(r"(\d{1,2})\.[12]!(.+)")
 _TICKS: Final = 10_000
 _KEY: Final = re.compile(r"(.+) (\d\d-[A-Z]{3}-\d{4}) (?:FUT|(\d+(?:\.\d+)?) (CE|PE))")
 _SUFFIX: Final = re.compile(r"[ .]+(LIMITED|LTD\.?|INDEX)$")
@@ -41,17 +43,21 @@ class Of:
     ----------
     number
         Its place in the order of liquidity.
-    base
-        Its last close in rupees, 0 where the master has none.
+    facts
+        As they stand in the file: exchange, code, symbol, name, and the last
+        close in rupees (0 where the master has none).
     """
 
     __slots__ = ("base", "code", "exchange", "name", "number", "symbol")
 
-    def __init__(
-        self, number: int, exchange: Exchange, code: str, symbol: str, name: str, base: float
-    ) -> None:
-        self.number, self.exchange, self.base = number, exchange, base
-        self.code, self.symbol, self.name = code, symbol, name
+    def __init__(self, number: int, facts: list[Any]) -> None:
+        self.number = number
+        self.exchange: Exchange
+        self.code: str
+        self.symbol: str
+        self.name: str
+        self.base: float
+        self.exchange, self.code, self.symbol, self.name, self.base = facts
 
 
 class Book:
@@ -63,7 +69,7 @@ class Book:
         self.tier = columns.array("tier")
         self.listed = len(self.exchange)
         self.contract = columns.array("contract")
-        self.underlyings = [Of(at, *facts) for at, facts in enumerate(columns.facts["underlyings"])]
+        self.underlyings = [Of(at, facts) for at, facts in enumerate(columns.facts["underlyings"])]
         self._names, self._name_rows = columns.array("names"), columns.array("name_rows")
         self._isins = (columns.array("isins"), columns.array("second_isins"))
         self._tokens = columns.array("token_numbers")
@@ -147,10 +153,10 @@ class Book:
 
     def starting(self, prefix: str) -> NDArray[np.uint32]:
         """Return the listed rows with a symbol, index name or code that begins so, sorted."""
-        low, high = self.range(self._names, prefix_key(prefix), _end_key(prefix))
+        low, high = self.range(self._names, prefix_key(prefix), last_key(prefix))
         entries = np.unique(self._name_rows[low:high])
         rows = np.unique(entries >> np.uint32(2))
-        if len(prefix.encode()) <= 8:  # noqa: PLR2004 - what a key tells apart
+        if len(prefix.encode()) <= WIDTH:
             return rows
         fitting = {
             entry >> 2
@@ -173,19 +179,44 @@ class Book:
         found = [row for isins in self._isins for row in np.flatnonzero(isins == key).tolist()]
         return sorted(set(found))
 
+    def isin_starting(self, prefix: str) -> NDArray[np.uint32]:
+        """Return the listed rows with an ISIN that begins so, sorted."""
+        first, last = isin_key(prefix.ljust(12, "0")), isin_key(prefix.ljust(12, "Z"))
+        rows = [
+            np.flatnonzero((i >= np.uint64(first)) & (i <= np.uint64(last))) for i in self._isins
+        ]
+        return (
+            np.unique(np.concatenate(rows)).astype(np.uint32) if first else np.zeros(0, np.uint32)
+        )
+
     def with_token(self, token: str, exchanges: Iterable[Exchange]) -> list[int]:
         """Return the rows with a token on some exchanges."""
         found: list[int] = []
         if not re.fullmatch(r"[1-9][0-9]{0,8}", token):
             return found
         number, allowed = np.uint32(int(token)), set(exchanges)
-        for row in np.flatnonzero(self._tokens == number).tolist():
-            if EXCHANGES[self.exchange[row]] in allowed:
-                found.append(row)
-        for at in np.flatnonzero(self._contract_tokens == number).tolist():
-            if self.underlyings[int(self.contract[at]) >> 52].exchange in allowed:
-                found.append(at + self.listed)
+        found += [
+            row
+            for row in np.flatnonzero(self._tokens == number).tolist()
+            if EXCHANGES[self.exchange[row]] in allowed
+        ]
+        found += [
+            at + self.listed for at in np.flatnonzero(self._contract_tokens == number).tolist()
+            if self.underlyings[int(self.contract[at]) >> 52].exchange in allowed
+        ]  # fmt: skip
         return found
+
+    def in_room(self, room: str, token: str) -> list[int]:
+        """Return the rows with a broker's room, by its number and token."""
+        exchanges = [exchange for exchange, number in ROOMS.items() if number == room]
+        if rows := self.with_token(token, exchanges):
+            return rows
+        named = {row for _, row in self.named(squeeze(token))}
+        return [
+            row for row in sorted(named)
+            if EXCHANGES[self.exchange[row]] in exchanges
+            and self.text("token", row).upper() == token
+        ]  # fmt: skip
 
     @staticmethod
     def range(column: NDArray[np.uint64], first: int, last: int) -> tuple[int, int]:
@@ -275,7 +306,3 @@ class Book:
 
 def _short(of: Of) -> str:
     return _SUFFIX.sub("", of.name.upper())
-
-
-def _end_key(prefix: str) -> int:
-    return int.from_bytes(prefix.encode()[:8].ljust(8, b"\xff"), "big")

@@ -72,7 +72,7 @@ class Columns:
                 head = file.read(_HEAD.size)
                 length = _length(head, path.name)
                 directory = file.read(length)
-                # Read rather than touched: the pages of the map stay out of this process until used.
+                # Read, not touched: the pages of the map stay out of this process until used.
                 crc, chunk = 0, bytearray(_CHUNK)
                 while count := file.readinto(chunk):
                     crc = zlib.crc32(memoryview(chunk)[:count], crc)

@@ -306,11 +306,11 @@ def _underlyings(
             names[name[row]].strip(),
         ))  # fmt: skip
     of_code = symbol[rows[first]][code] if len(code) else code
-    for at in np.unique(code[symbol[rows] != of_code]):
-        warnings.append(
-            f"{table.layout.member} has several symbols for the code {codes[at]!r}; "
-            f"the first is used, {found[number[at]].symbol!r}."
-        )
+    warnings += [
+        f"{table.layout.member} has several symbols for the code {codes[at]!r}; "
+        f"the first is used, {found[number[at]].symbol!r}."
+        for at in np.unique(code[symbol[rows] != of_code])
+    ]
     return found, number[code].astype(np.int64)
 
 

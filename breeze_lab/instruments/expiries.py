@@ -42,6 +42,7 @@ _MONTH_YEAR: Final = re.compile(rf"({_M})[-/ ]?(\d{{4}})")
 _ISO: Final = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})|(20\d\d)([01]\d)([0-3]\d)")
 _INDIAN: Final = re.compile(r"(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})")
 _CENTURY: Final = 2000
+_SATURDAY: Final = 5
 
 _Kind = Literal[
     "any", "date", "day", "month", "month of year", "weekday", "next weekday", "week",
@@ -80,14 +81,17 @@ class Expiry:
                 return found
         return []
 
-    def _fit(self, expiries: Sequence[date], today: date) -> list[date]:
-        if self.kind == "date":  # a full date means that day, expired or not
-            return [day for day in expiries if day == self.day]
+    def _fit(  # noqa: PLR0911 - a line for each kind
+        self, expiries: Sequence[date], today: date
+    ) -> list[date]:
+        if self.kind == "date" and self.day:  # a full date means that day, expired or not
+            return _on(self.day, expiries)
         live = [day for day in expiries if day >= today]
         if self.kind == "any":
             return live
         if self.kind == "day":
-            return [day for day in live if (day.day, day.month) == self.value][:1]
+            named = self.target(today)
+            return _on(named, live) if named else []
         if self.kind == "month":
             return _last([day for day in live if day.month == self.value[0]])
         if self.kind == "month of year":
@@ -106,10 +110,15 @@ class Expiry:
         nth = self.value[0] if self.kind == "nth" else 0
         return live[nth : nth + 1]
 
-    @property
-    def expired(self) -> bool:
-        """Whether an expiry of the past can be meant: only a whole date says so."""
-        return self.kind in ("date", "month of year")
+    def target(self, today: date) -> date | None:
+        """Return the day that was named, whether or not anything expires on it."""
+        if self.kind in ("weekday", "next weekday"):
+            return _weekday(self, today)
+        if self.kind == "day":
+            day, month = self.value
+            year = today.year + ((month, day) < (today.month, today.day))
+            return _date(str(year), month, str(day))
+        return self.day if self.day and self.day.year > _CENTURY else None
 
 
 def _last(days: list[date]) -> list[date]:
@@ -129,14 +138,14 @@ def _weekday(reading: Expiry, today: date) -> date:
     return today + timedelta(ahead)
 
 
-def _on(day: date, live: list[date]) -> list[date]:
+def _on(day: date, live: Sequence[date]) -> list[date]:
     """Return the expiry of a day, which a holiday moves to the trading day before it."""
     if day in live:
         return [day]
-    if not clock.is_trading_day(day, "fno") and day.weekday() < 5:  # noqa: PLR2004 - Saturday
-        before = clock.previous_trading_day(day, "fno")
-        return [before] if before in live else []
-    return []
+    if day.year < _CENTURY or day.weekday() >= _SATURDAY or clock.is_trading_day(day, "fno"):
+        return []
+    before = clock.previous_trading_day(day, "fno")
+    return [before] if before in live else []
 
 
 def parse_date(text: str) -> date | None:
@@ -160,7 +169,8 @@ def read(text: str) -> Expiry | None:
     return Expiry(first.kind, first.value, first.day, tuple(others))
 
 
-def _spoken(text: str) -> list[Expiry]:
+def _spoken(text: str) -> list[Expiry]:  # noqa: PLR0911 - a line for each phrase
+    """Return the reading of spoken words."""
     words = text.replace(" EXPIRY", "").replace("-", " ").split()
     ahead = {"THIS": 0, "CURRENT": 0, "NEXT": 1}
     match words:

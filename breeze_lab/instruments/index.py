@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from breeze_lab.instruments.instrument import KINDS
+from breeze_lab.instruments.keys import CODE, INDEX_NAME, OWN, SYMBOL, prefix_key, signatures
 from breeze_lab.instruments.listed import keys, keys_at, pieces
 
 if TYPE_CHECKING:
@@ -26,48 +27,16 @@ if TYPE_CHECKING:
 
     from breeze_lab.instruments.listed import Listed
 
-__all__ = [
-    "CODE",
-    "INDEX_NAME",
-    "OWN",
-    "SYMBOL",
-    "build",
-    "isin_key",
-    "prefix_key",
-    "signature",
-    "words",
-]
+__all__ = ["Words", "build", "words"]
 
-#: What kind of name a term is, in the order of precedence.
-SYMBOL, OWN, INDEX_NAME, CODE = range(4)
-_WIDTH: Final = 8
 _NO_ROW: Final = np.uint32(0xFFFFFFFF)
 _KINDS_INDEX: Final = KINDS.index("index")
-_BITS: Final = np.uint64(1) << np.arange(64, dtype=np.uint64)
 #: Letters of a word: digits, letters, ``&`` (M&M) and everything beyond ASCII.
 _WORD: Final = np.zeros(256, bool)
 _WORD[[*b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ&"]] = True
 _WORD[128:] = True
 _BASE36: Final = np.full(256, 36, np.uint64)
 _BASE36[[*b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"]] = np.arange(36, dtype=np.uint64)
-
-
-def prefix_key(text: str) -> int:
-    """Return the first eight bytes of `text` as one big-endian number."""
-    return int.from_bytes(text.encode()[:_WIDTH].ljust(_WIDTH, b"\0"), "big")
-
-
-def isin_key(text: str) -> int:
-    """Return the number of an ISIN, 0 for what cannot be one."""
-    if len(text) != 12 or not (text.isascii() and text.isalnum()):  # noqa: PLR2004 - an ISIN's length
-        return 0
-    return int(text, 36)
-
-
-def signature(text: str) -> int:
-    """Return the pairs of neighbours in the first eight bytes of `text` as 64 bits."""
-    key = np.array([prefix_key(text)], np.uint64)
-    return int(_signatures(key)[0])
 
 
 @dataclass(slots=True)
@@ -95,7 +64,7 @@ def words(texts: dict[str, Any]) -> Words:
     found = found[order]
     symbols = keys(_squeezed(texts["symbol"]))
     vocabulary = _vocabulary(np.sort(symbols), found)
-    return Words(found, of_row[order], vocabulary, _signatures(vocabulary))
+    return Words(found, of_row[order], vocabulary, signatures(vocabulary))
 
 
 def build(listed: Listed, drafted: Words) -> dict[str, NDArray[Any]]:
@@ -205,12 +174,3 @@ def _distinct(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
     first = np.ones(len(keys), bool)
     first[1:] = keys[1:] != keys[:-1]
     return keys[first]
-
-
-def _signatures(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    letters = words.byteswap().view(np.uint8).reshape(-1, _WIDTH)
-    found = np.zeros(len(words), np.uint64)
-    for at in range(_WIDTH - 1):
-        one, two = letters[:, at], letters[:, at + 1]
-        found |= np.where(two > 0, _BITS[(one * np.uint8(37) + two * np.uint8(11)) & 63], 0)
-    return found

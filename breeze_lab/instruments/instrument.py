@@ -86,8 +86,8 @@ class Instrument:
     series
         The exchange's series (``"EQ"``, ``"BE"``, ``"GB"``); empty for derivatives.
     tradable
-        False for a delisted row, a mutual fund, and a row whose token another
-        row has too: it can be found, not streamed.
+        False for a delisted row, an offer for sale, a mutual fund, and a row
+        whose token another row has too: it can be found, not streamed.
     listed_as
         What stands for the symbol in the key, where the symbol alone is not
         one row's (``"SREINFRA-YN"``, ``"523511"``).
@@ -132,7 +132,10 @@ class Instrument:
         if self.kind == "fund":
             reason = "is a mutual fund, which has one price a day and no live quotes"
         else:
-            reason = f"cannot be streamed: its token {self.token!r} is not its own (delisted?)"
+            reason = (
+                f"cannot be streamed: it is delisted or an offer for sale, or its token "
+                f"{self.token!r} is another row's too"
+            )
         raise InstrumentError(f"{self.key} ({self.name.title()}) {reason}.")
 
     @property

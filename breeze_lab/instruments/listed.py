@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from breeze_lab.instruments import names
 from breeze_lab.instruments.instrument import EXCHANGES, INDEX_SYMBOLS, KINDS
+from breeze_lab.instruments.tiers import TIERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +34,7 @@ __all__ = ["TEXTS", "Draft", "Listed", "draft", "finish"]
 #: Indian companies, and their other securities; units of funds; and classes of security: shares,
 #: real estate and infrastructure trusts.
 _ISSUERS: Final = np.array([int.from_bytes(b, "big") for b in (b"INE", b"IN9")], np.uint64)
+_OFFER: Final = "INE000000"
 _UNITS: Final = np.uint64(int.from_bytes(b"INF", "big"))
 _TWO: Final = np.array([int.from_bytes(b, "big") for b in (b"01", b"23", b"25")], np.uint64)
 #: What keeps the first 0 to 8 bytes of a number.
@@ -41,12 +43,6 @@ _MASKS: Final = np.array([(1 << 64) - (1 << 64 - 8 * n) if n else 0 for n in ran
 TEXTS: Final = ("symbol", "code", "token", "series", "name", "isin", "listed_as")
 _NSE, _BSE, _NDX, _MF = (EXCHANGES.index(name) for name in ("NSE", "BSE", "NDX", "MF"))
 _EQUITY, _INDEX, _SPOT, _FUND = (KINDS.index(n) for n in ("equity", "index", "spot", "fund"))
-#: Tiers of the static order. Up to `LIQUID` a row comes before commodities of the same name.
-LIQUID: Final = 2
-_TRADED: Final = {"underlying index": 0, "underlying": 1, "index": 2, "main": 3, "unit": 4,
-                  "other": 5, "only BSE": 6, "twin": 7, "debt": 8, "dead": 9, "fund": 10}  # fmt: skip
-#: The tiers that hold shares of companies.
-SHARES: Final = frozenset(_TRADED[n] for n in ("underlying", "main", "other", "only BSE", "twin"))
 
 
 @dataclass(slots=True)
@@ -130,7 +126,7 @@ def draft(tables: Sequence[Table], pairs: Sequence[Part]) -> Draft:
     kind = np.concatenate([part.kind for part in parts])
     texts["symbol"] = _symbols(texts, kind, exchange)
     warnings: list[str] = []
-    tradable, number = _tradable(texts["token"], exchange, kind, warnings)
+    tradable, number = _tradable(texts, exchange, kind, warnings)
 
     def joined(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(part, name) for part in parts])
@@ -157,7 +153,8 @@ def finish(rows: Draft, underlyings: Sequence[Underlying], report: Report) -> Li
     taken = pa.array(order)
     return Listed(
         {name: rows.texts[name].take(taken) for name in TEXTS},
-        rows.exchange[order], rows.kind[order], tier[order], rows.tradable[order], rows.number[order],
+        rows.exchange[order], rows.kind[order], tier[order],
+        rows.tradable[order], rows.number[order],
         np.clip(rows.lot[order], 1, 1e9).astype(np.uint32),
         np.rint(np.clip(rows.tick[order], 0, 1e5) * 1e4).astype(np.uint32),
         rows.texts["second"].take(taken),
@@ -295,12 +292,18 @@ def keys(array: Any, skip: int = 0) -> NDArray[np.uint64]:
 
 
 def _tradable(
-    token: Any, exchange: NDArray[np.uint8], kind: NDArray[np.uint8], warnings: list[str]
+    texts: dict[str, Any],
+    exchange: NDArray[np.uint8],
+    kind: NDArray[np.uint8],
+    warnings: list[str],
 ) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
     """Return which rows have a token of their own that can be streamed, and the numbers."""
+    token, isin = texts["token"], texts["isin"]
     plain = pc.match_substring_regex(token, "^[1-9][0-9]{0,8}$")
     number = pc.if_else(plain, token, "0").cast(pa.int64()).to_numpy()
-    found: NDArray[np.bool_] = ((number > 0) | (kind == _INDEX)) & (exchange != _MF)
+    # The window of an offer for sale has a row of its own; it is not the share.
+    offer = pc.starts_with(isin, _OFFER).to_numpy(zero_copy_only=False)
+    found: NDArray[np.bool_] = ((number > 0) | (kind == _INDEX)) & (exchange != _MF) & ~offer
     whole = np.where(found, exchange.astype(np.int64) << 32 | number, 0)
     order = np.argsort(whole)
     same = (whole[order[1:]] == whole[order[:-1]]) & (number[order[1:]] > 0) & found[order[1:]]
@@ -330,8 +333,10 @@ def _tiers(
         known = ~np.isnan(at) & (exchange == number)
         if number == _BSE:
             known &= kind == _INDEX
-        weight[known] = np.array([*found.values(), 0.0])[at[known].astype(np.int64)]
         contracted |= known
+        if number == _NSE:  # the listing at BSE of an underlying leads those of its kind
+            known = ~np.isnan(at) & (exchange <= _BSE)
+        weight[known] = np.array([*found.values(), 0.0])[at[known].astype(np.int64)]
     first, second = keys(texts["isin"]), keys(texts["isin"], 4)
     issuer = first >> np.uint64(40)
     class_ = second >> np.uint64(24) & np.uint64(0xFFFF)  # positions 8 and 9
@@ -344,17 +349,21 @@ def _tiers(
         texts["isin"],
         texts["isin"].filter(pa.array((exchange == _NSE) & tradable & (first > 0))),
     ).to_numpy(zero_copy_only=False)
-    nse, index, t = exchange == _NSE, kind == _INDEX, _TRADED
-    tier = np.select(
-        [
-            exchange == _MF, contracted & index, contracted & tradable & nse, index & tradable,
-            exchange == _NDX, ~tradable | (rows.high <= 0), nse & share & main, nse & (unit | trust),
-            nse & share, ~nse & twins, ~nse & (share | unit | trust),
-        ],
-        [
-            t["fund"], t["underlying index"], t["underlying"], t["index"], t["index"], t["dead"],
-            t["main"], t["unit"], t["other"], t["twin"], t["only BSE"],
-        ],
-        t["debt"],
-    ).astype(np.uint8)  # fmt: skip
+    nse, index = exchange == _NSE, kind == _INDEX
+    rules = {
+        "fund": exchange == _MF,
+        "underlying index": contracted & index,
+        "underlying": contracted & tradable & nse,
+        "index": (index & tradable) | (exchange == _NDX),
+        "dead": ~tradable | (rows.high <= 0),
+        "main": nse & share & main,
+        "unit": nse & (unit | trust),
+        "other": nse & share,
+        # BSE's listing of an underlying leads BSE's.
+        "only BSE": (share | trust) & (~twins | (weight > 0)),
+        "twin": share | trust,
+        "BSE unit": unit,
+    }
+    tiers = [TIERS.index(name) for name in rules]
+    tier = np.select(list(rules.values()), tiers, TIERS.index("debt")).astype(np.uint8)
     return tier, weight

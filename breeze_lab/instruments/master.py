@@ -165,7 +165,7 @@ class SecurityMaster:
     @classmethod
     def _of(cls, columns: Columns) -> SecurityMaster:
         master = cls.__new__(cls)
-        master._open(columns)
+        master._open(columns)  # noqa: SLF001 - one of our own
         return master
 
     def get(self, key: str) -> Instrument | None:

@@ -123,7 +123,7 @@ class _Names:
     def _firsts(
         self, odd: NDArray[np.int64], group: NDArray[np.int64], empty: NDArray[np.bool_]
     ) -> set[int]:
-        """Return the rows that the bare symbol means: of each group the one best, if there is one."""
+        """Return the rows that the bare symbol means: of each group the best, if it is one."""
         best: dict[int, tuple[int, int, int]] = {}
         for row in odd:
             if empty[row]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import date
 
+    from numpy.typing import NDArray
+
     from breeze_lab.instruments.book import Book, Of
     from breeze_lab.instruments.expiries import Expiry
     from breeze_lab.instruments.instrument import Exchange
@@ -87,7 +89,7 @@ def _listing(book: Book, of: Of, rest: list[str], limit: int, today: date) -> li
         if expiry is None:
             continue
         typed = "" if at is None else left[at]
-        rows = _options(book, of, expiry, typed, sides or {0, 1}, limit, today)
+        rows = _options(book, of, expiry, today, typed=typed, sides=sides or {0, 1}, limit=limit)
         if rows:
             if not typed and not sides:
                 rows = [*futures(book, of, today, 1, expiry), *rows]
@@ -100,7 +102,7 @@ def _numbers(words: list[str]) -> list[int]:
 
 
 def _options(
-    book: Book, of: Of, expiry: Expiry, typed: str, sides: set[int], limit: int, today: date
+    book: Book, of: Of, expiry: Expiry, today: date, *, typed: str, sides: set[int], limit: int
 ) -> list[int]:
     """Return options of the meant expiries: the strike typed, then strikes that begin so."""
     days = expiry.among(book.expiries(of, option=True), today)[:_EXPIRIES]
@@ -121,9 +123,7 @@ def _options(
 
 def _sided(
     book: Book, low: int, high: int, sides: set[int]
-) -> tuple[
-    np.ndarray[tuple[int], np.dtype[np.int64]], np.ndarray[tuple[int], np.dtype[np.float64]]
-]:
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     rows = np.arange(low, high)
     strikes = book.strikes(low, high)
     if len(sides) == 1:
@@ -132,7 +132,7 @@ def _sided(
     return rows + book.listed, strikes
 
 
-def _beginning(strikes: np.ndarray, typed: str) -> np.ndarray:
+def _beginning(strikes: NDArray[np.float64], typed: str) -> NDArray[np.bool_]:
     """Return which strikes, written out, begin with the digits typed."""
     if "." in typed:
         value = float(typed)
@@ -154,4 +154,6 @@ def futures(book: Book, of: Of, today: date, limit: int, expiry: Expiry | None =
 
 def at_the_money(book: Book, of: Of, today: date, limit: int) -> list[int]:
     """Return the rows of the nearest options around the underlying's last close."""
-    return _options(book, of, expiries.Expiry(), "", {0, 1}, limit, today) if of.base else []
+    if not of.base:
+        return []
+    return _options(book, of, expiries.Expiry(), today, typed="", sides={0, 1}, limit=limit)

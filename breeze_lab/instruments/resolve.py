@@ -7,22 +7,20 @@ is named or only another has it.
 
 from __future__ import annotations
 
-import re
 import warnings
 from typing import TYPE_CHECKING, Final
 
-from breeze_lab.errors import AmbiguousInstrument, InstrumentNotFound
-from breeze_lab.instruments import spoken
-from breeze_lab.instruments.index import CODE
-from breeze_lab.instruments.instrument import EXCHANGES, ROOMS, broker_date
-from breeze_lab.instruments.listed import SHARES
-from breeze_lab.instruments.search import NOISE, words_of
+from breeze_lab.errors import InstrumentNotFound
+from breeze_lab.instruments import refusals, spoken
+from breeze_lab.instruments.book import ROOM, Of
+from breeze_lab.instruments.instrument import EXCHANGES
+from breeze_lab.instruments.keys import CODE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
-    from breeze_lab.instruments.book import Book, Of
+    from breeze_lab.instruments.book import Book
     from breeze_lab.instruments.instrument import Exchange, Instrument
     from breeze_lab.instruments.search import Search
     from breeze_lab.instruments.spoken import Wish
@@ -35,11 +33,9 @@ EXCHANGE_NAMES: Final[dict[str, tuple[Exchange, ...]]] = {
     "NSE": ("NSE", "NFO"), "BSE": ("BSE", "BFO"),
     "FONSE": ("NFO",), "FOBSE": ("BFO",), "CDS": ("NDX",), "CDNSE": ("NDX",), "NCO": ("NDX",),
 }  # fmt: skip
-_ROOM: Final = re.compile(r"(\d{1,2})\.[12]!(.+)")
 _MAX_TEXT: Final = 200
-_SHOWN: Final = 8
-#: Candidates of an ambiguity.
-_MOST: Final = 20
+#: Whose underlyings are nothing by themselves.
+_UNLISTED: Final = frozenset({"MCX", "NDX"})
 _said: Final = set[str]()
 
 
@@ -56,32 +52,46 @@ def resolve(book: Book, search: Search, text: str, today: date) -> Instrument:
     row = book.key(upper)
     if row is not None:
         return book.instrument(row)
-    if match := _ROOM.fullmatch(upper):
-        return _only(book, asked, _in_room(book, match[1], match[2]))
-    head, colon, bare = upper.partition(":")
-    exchanges: tuple[Exchange, ...] = EXCHANGES
-    if colon and head.strip() in EXCHANGE_NAMES:
-        exchanges, bare = EXCHANGE_NAMES[head.strip()], bare.strip()
-    elif colon and "~" not in head:
-        if head.strip().isalpha():
-            raise InstrumentNotFound(
-                f"No instrument is called {asked!r}: {head.strip()} is no exchange of "
-                f"{', '.join(EXCHANGES)}."
-            )
-        bare = upper if head.strip() else bare.strip()
-    else:
-        bare = upper
+    if match := ROOM.fullmatch(upper):
+        return _only(book, asked, book.in_room(match[1], match[2]))
+    exchanges, bare = _named_exchange(asked)
     found = _contract(book, asked, bare, exchanges, today)
     if found is not None:
         return book.instrument(found)
-    rows = _listed(book, search, bare, exchanges)
-    if rows:
-        return _only(book, asked, rows)
-    raise _not_found(book, search, asked, bare, exchanges, today)
+    # A fund's short codes ("13", "A") are no names while anything else has them.
+    for some in (
+        tuple(e for e in exchanges if e != "MF"),
+        tuple(e for e in exchanges if e == "MF"),
+    ):
+        rows = _listed(book, search, bare, some)
+        if isinstance(rows, Of):
+            raise refusals.only_contracts(book, asked, rows, today)
+        if rows:
+            return _only(book, asked, rows)
+    near = search.nearest(bare, 5, exchanges, today) if bare else []
+    raise refusals.not_found(asked, near)
 
 
-def _listed(book: Book, search: Search, bare: str, exchanges: tuple[Exchange, ...]) -> list[int]:
-    """Return the rows of the first rule that finds any."""
+def _named_exchange(asked: str) -> tuple[tuple[Exchange, ...], str]:
+    """Return the exchanges a text allows, and the rest of it in capitals."""
+    upper = asked.upper()
+    head, colon, rest = (part.strip() for part in upper.partition(":"))
+    if not colon or "~" in head:  # RELIND~F:30-Mar-2026 is the broker's
+        return EXCHANGES, upper
+    if head in EXCHANGE_NAMES:
+        return EXCHANGE_NAMES[head], rest
+    if head.isalpha():
+        raise InstrumentNotFound(
+            f"No instrument is called {asked!r}: {head} is no exchange. Type one of "
+            f"{', '.join(EXCHANGES)}."
+        )
+    return EXCHANGES, upper if head else rest
+
+
+def _listed(
+    book: Book, search: Search, bare: str, exchanges: tuple[Exchange, ...]
+) -> list[int] | Of:
+    """Return the rows of the first rule that finds any, or what has contracts only."""
     squeezed = spoken.squeeze(bare)
     named = [(kind, row) for kind, row in book.named(squeezed) if _on(book, row, exchanges)]
     symbols = [row for kind, row in named if kind != CODE]
@@ -96,7 +106,17 @@ def _listed(book: Book, search: Search, bare: str, exchanges: tuple[Exchange, ..
     if isin:
         return _preferred(book, isin)
     tokens = book.with_token(bare, exchanges)
-    return _of_token(book, tokens) if tokens else _companies(book, search, bare, exchanges)
+    if tokens:
+        return _of_token(book, tokens)
+    underlyings = [
+        of for of in book.of_name.get(squeezed, ())
+        if of.exchange in exchanges and of.exchange in _UNLISTED
+    ]  # fmt: skip
+    if underlyings:  # GOLD has contracts and is nothing by itself
+        return underlyings[0]
+    fitting = search.companies(bare, exchanges)
+    one = len({book.text("isin", row) for row in fitting}) == 1
+    return _preferred(book, fitting) if one else fitting
 
 
 def _on(book: Book, row: int, exchanges: tuple[Exchange, ...]) -> bool:
@@ -112,44 +132,16 @@ def _preferred(book: Book, rows: list[int]) -> list[int]:
 
 
 def _of_token(book: Book, rows: list[int]) -> list[int]:
-    """Return NSE's row of a token, which NFO's shares; a fund's number counts last."""
-    nse = [r for r in rows if r < book.listed and book.exchange[r] == 0]
-    funds = [r for r in rows if r < book.listed and EXCHANGES[book.exchange[r]] == "MF"]
-    return nse or [r for r in rows if r not in funds] or funds
+    """Return NSE's row of a token, else BSE's (whose codes are names too), else a contract's.
 
-
-def _in_room(book: Book, room: str, token: str) -> list[int]:
-    exchanges = [exchange for exchange, number in ROOMS.items() if number == room]
-    rows = book.with_token(token, exchanges)
-    if not rows:
-        rows = [
-            row for _, row in book.named(spoken.squeeze(token))
-            if EXCHANGES[book.exchange[row]] in exchanges and book.text("token", row).upper() == token
-        ]  # fmt: skip
-    return list(dict.fromkeys(rows))
-
-
-def _companies(book: Book, search: Search, bare: str, exchanges: tuple[Exchange, ...]) -> list[int]:
-    """Return the rows that all words of `bare` can mean: one company's, when one fits.
-
-    Shares come before units of funds and bonds, whose names hold their issuer's.
+    A fund's number counts last.
     """
-    words = [word for word in words_of(bare) if word not in NOISE]
-    found = [row for row in search.with_words(words, whole=True) if _on(book, row, exchanges)]
-    shares = [row for row in found if book.tier[row] in SHARES]
-    for rows in (shares, found):
-        named_so = [row for row in rows if _company_words(book, row) == words]
-        for some in (named_so, rows):
-            companies = {book.text("isin", row) or f"row {row}" for row in some}
-            if len(companies) == 1:
-                return _preferred(book, some)
-        if rows:
-            return rows[:_MOST]
-    return []
-
-
-def _company_words(book: Book, row: int) -> list[str]:
-    return [word for word in words_of(book.text("name", row)) if word not in NOISE]
+    found: dict[str, list[int]] = {}
+    for row in rows:
+        exchange = EXCHANGES[book.exchange[row]] if row < book.listed else "contract"
+        found.setdefault(exchange, []).append(row)
+    order = ("NSE", "BSE", "NDX", "contract", "MF")
+    return next((found[exchange] for exchange in order if exchange in found), [])
 
 
 def _contract(
@@ -175,7 +167,7 @@ def _contract(
         if found:
             return _only_row(book, asked, found)
         if of and refused is None:
-            refused = _no_contract(book, asked, of, wish, today)
+            refused = refusals.no_contract(book, asked, of[0], wish, today)
     if refused is not None:
         raise refused
     return None
@@ -194,11 +186,7 @@ def _find(book: Book, of: Of, wish: Wish, today: date) -> int | None:
 def _only_row(book: Book, asked: str, rows: Sequence[int]) -> int:
     if len(rows) == 1:
         return rows[0]
-    keys = tuple(book.instrument(row).key for row in rows)
-    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    raise AmbiguousInstrument(
-        f"{asked!r} could be any of: {', '.join(keys[:_SHOWN])}{more}. Type one of these.", keys
-    )
+    raise refusals.ambiguous(asked, tuple(book.instrument(row).key for row in rows))
 
 
 def _only(book: Book, asked: str, rows: Sequence[int]) -> Instrument:
@@ -227,77 +215,4 @@ def _say_clash(book: Book, bare: str, taken: list[int], codes: list[int]) -> Non
         f"means {other.key} ({other.name.title()}); type {other.key} for that one.",
         NameClash,
         stacklevel=5,
-    )
-
-
-def _no_contract(
-    book: Book, asked: str, underlyings: list[Of], wish: Wish, today: date
-) -> InstrumentNotFound:
-    """Return the error of a contract whose underlying exists: the nearest strikes or expiries."""
-    option = wish.strike is not None
-    for of in underlyings:
-        days = book.expiries(of, option=option)
-        live = [day for day in days if day >= today]
-        meant = wish.expiry.among(days, today)
-        if not option:
-            nearest = live or days
-            keys = tuple(_key(book, book.find(of, day, None, None)) for day in nearest[:5])
-            return InstrumentNotFound(_expiries_are(asked, nearest), keys)
-        if meant or not live:
-            keys = _near_strikes(book, of, meant or days[-1:], wish)
-            if keys:
-                return InstrumentNotFound(
-                    f"No contract is called {asked!r}. Nearest: {', '.join(keys)}. Type {keys[0]!r}.",
-                    keys,
-                )
-        keys = _near_strikes(book, of, live, wish)
-        return InstrumentNotFound(_expiries_are(asked, live), keys)
-    return InstrumentNotFound(f"No contract is called {asked!r}.")
-
-
-def _expiries_are(asked: str, days: Sequence[date]) -> str:
-    dates = ", ".join(map(broker_date, days))
-    return f"No contract is called {asked!r}: its expiries are {dates or 'all in the past'}."
-
-
-def _near_strikes(book: Book, of: Of, days: Sequence[date], wish: Wish) -> tuple[str, ...]:
-    """Return the keys of the contracts nearest to a wish: by strike on its day, else by day."""
-    found = []
-    for day in days[:5]:
-        low, high = book.of_expiry(of, day)
-        side = 1 if wish.right == "PE" else 0
-        strikes = book.strikes(low, high)
-        rows = [
-            (abs(strike - (wish.strike or 0)), row)
-            for row, strike in enumerate(strikes.tolist(), low)
-            if int(book.contract[row]) & 1 == side
-        ]
-        count = 5 if len(days) == 1 else 1
-        found += sorted(rows)[:count]
-    if len(days) > 1:
-        found.sort(key=lambda pair: pair[0])
-    return tuple(book.instrument(row + book.listed).key for _, row in found[:5])
-
-
-def _key(book: Book, row: int | None) -> str:
-    assert row is not None
-    return book.instrument(row).key
-
-
-def _not_found(
-    book: Book, search: Search, asked: str, bare: str, exchanges: tuple[Exchange, ...], today: date
-) -> InstrumentNotFound:
-    nearest = search.nearest(bare, 5, exchanges, today) if bare else []
-    shown = ", ".join(
-        f"{i.symbol if i.exchange == 'NSE' and not i.listed_as else i.key} ({i.name.title()})"
-        for i in nearest
-    )
-    hint = ""
-    if nearest:
-        first = nearest[0]
-        plain = first.exchange == "NSE" and not first.listed_as
-        hint = f" Type {first.symbol if plain else first.key!r}."
-    return InstrumentNotFound(
-        f"No instrument is called {asked!r}. Nearest: {shown or 'none'}.{hint}",
-        tuple(i.key for i in nearest),
     )

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from breeze_lab.instruments import phrases, spoken
-from breeze_lab.instruments.index import CODE, prefix_key, signature
+from breeze_lab.instruments.book import ROOM
 from breeze_lab.instruments.instrument import EXCHANGES
-from breeze_lab.instruments.listed import LIQUID
+from breeze_lab.instruments.keys import CODE, WIDTH, last_key, prefix_key, signature
+from breeze_lab.instruments.tiers import LIQUID, SHARES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,6 +42,9 @@ _FEW: Final = 3
 _CANDIDATES: Final = 150
 _ALIKE: Final = 0.6
 _ALTERNATIVES: Final = 6
+#: Candidates of an ambiguity.
+_MOST: Final = 20
+_MF: Final = EXCHANGES.index("MF")
 
 
 def words_of(text: str) -> list[str]:
@@ -104,7 +108,13 @@ class Search:
         found += [row for kind, row in alive if kind == CODE]
         found += book.with_isin(text)
         found += book.with_token(text, EXCHANGES)
-        return found
+        if match := ROOM.fullmatch(text):
+            found += book.in_room(match[1], match[2])
+        if not found:
+            company = self.companies(text, EXCHANGES)
+            found += company if len({book.text("isin", row) for row in company}) == 1 else []
+        funds = [row for row in found if row < book.listed and book.exchange[row] == _MF]
+        return [*(row for row in found if row not in funds), *funds]
 
     def _around(self, rows: _Found, text: str, today: date) -> None:
         """Add the near contracts of an underlying that was named: futures, then at the money."""
@@ -117,6 +127,8 @@ class Search:
         if not prefix:
             return []
         found = self._book.starting(prefix)
+        if len(prefix) >= 4 and prefix.startswith("IN"):  # noqa: PLR2004 - of an ISIN
+            found = np.union1d(found, self._book.isin_starting(prefix))
         cut = int(np.searchsorted(self._book.tier[found], LIQUID, "right"))
         others: list[int] = []
         for of in self._unlisted:
@@ -146,7 +158,7 @@ class Search:
         for word in words[1:]:
             mask &= self._mask(word, whole=whole)
         found = np.flatnonzero(mask)
-        if all(len(word.encode()) < 8 for word in words):  # noqa: PLR2004 - keys told all apart
+        if all(len(word.encode()) < WIDTH for word in words):  # keys told all apart
             return list(map(int, found[:most]))
         kept = []
         for row in found.tolist():
@@ -156,11 +168,37 @@ class Search:
                     break
         return kept
 
+    def companies(self, text: str, exchanges: Iterable[Exchange]) -> list[int]:
+        """Return the rows of the one company that a text can mean, else of all it can mean.
+
+        Every word must be in the name. Shares come before units of funds and
+        bonds, whose names hold their issuer's; a name that is nothing but the
+        words before those that hold more.
+        """
+        book, allowed = self._book, set(exchanges)
+        words = [word for word in words_of(text) if word not in NOISE]
+        found = [
+            row for row in self.with_words(words, whole=True)
+            if EXCHANGES[book.exchange[row]] in allowed
+        ]  # fmt: skip
+        shares = [row for row in found if book.tier[row] in SHARES]
+        for rows in (shares, found):
+            alone = [row for row in rows if self._name_words(row) == words]
+            for some in (alone, rows):
+                if len({book.text("isin", row) or f"row {row}" for row in some}) == 1:
+                    return some
+            if rows:
+                return rows[:_MOST]
+        return []
+
+    def _name_words(self, row: int) -> list[str]:
+        return [word for word in words_of(self._book.text("name", row)) if word not in NOISE]
+
     def _mask(self, word: str, *, whole: bool) -> NDArray[np.bool_]:
         book = self._book
         mask = np.zeros(book.listed, bool)
         first = prefix_key(word)
-        last = first if whole else int.from_bytes(word.encode()[:8].ljust(8, b"\xff"), "big")
+        last = first if whole else last_key(word)
         low, high = book.range(self._words, first, last)
         mask[self._word_rows[low:high]] = True
         if not whole:
@@ -223,10 +261,10 @@ class Search:
         if not many:
             return []
         best = np.argpartition(-score, many - 1)[:many]
-        start = word.encode()[:8].decode("utf-8", "ignore")
+        start = word.encode()[:WIDTH].decode("utf-8", "ignore")
         close = []
         for key in self._vocabulary[best].tolist():
-            spelled = key.to_bytes(8, "big").rstrip(b"\0").decode("utf-8", "ignore")
+            spelled = key.to_bytes(WIDTH, "big").rstrip(b"\0").decode("utf-8", "ignore")
             close.append((-OSA.normalized_similarity(start, spelled), key))
         return [key for likeness, key in sorted(close)[:_ALTERNATIVES] if -likeness >= _ALIKE]
 

@@ -167,7 +167,9 @@ def _columns(body: Any, names: list[str], layout: Layout) -> dict[str, Any]:
     }
     table = arrow_csv.read_csv(
         pa.py_buffer(body),
-        read_options=arrow_csv.ReadOptions(column_names=names, block_size=1 << 20, use_threads=False),
+        read_options=arrow_csv.ReadOptions(
+            column_names=names, block_size=1 << 20, use_threads=False
+        ),
         parse_options=arrow_csv.ParseOptions(newlines_in_values=False),
         convert_options=arrow_csv.ConvertOptions(
             include_columns=list(wanted.values()), column_types=types,
