@@ -51,13 +51,15 @@ c.ServerApp.authorizer_class = Picky
 class Server:
     """A running Jupyter server and a signed-in browser's cookie."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(
+        self, home: Path, config: str = CONFIG, *options: str, lab: Path | None = None
+    ) -> None:
         self.home = home
         (home / "config").mkdir()
-        (home / "config" / "jupyter_server_config.py").write_text(CONFIG)
+        (home / "config" / "jupyter_server_config.py").write_text(config)
         environment = {
             **os.environ,
-            "BREEZE_LAB_HOME": str(home / "lab"),
+            "BREEZE_LAB_HOME": str(lab or home / "lab"),
             "JUPYTER_CONFIG_DIR": str(home / "config"),
             "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
             "JUPYTER_DATA_DIR": str(home / "data"),
@@ -67,7 +69,7 @@ class Server:
                 sys.executable, "-m", "jupyter_server", "--allow-root", "--no-browser", "--port=0",
                 "--ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={home}",
                 "--ServerApp.base_url=/user/alice/",
-                f"--ServerApp.jpserver_extensions={EXTENSIONS}",
+                f"--ServerApp.jpserver_extensions={EXTENSIONS}", *options,
             ],
             env=environment, stdout=subprocess.DEVNULL, stderr=(home / "log").open("wb"),
         )  # fmt: skip

@@ -21,6 +21,9 @@ class BreezeLabServer(ExtensionApp):
     def initialize_settings(self) -> None:
         """Make the supervisor; the relay itself is started by the first browser."""
         self.supervisor = Supervisor(self.log)
+        # A page that was refused may still be named as the referrer of another request.
+        known = self.settings.get("extra_log_scrub_param_keys") or []
+        self.settings["extra_log_scrub_param_keys"] = [*known, *login.SECRET_PARAMETERS]
 
     def initialize_handlers(self) -> None:
         """Add the routes; the server puts its base URL in front."""

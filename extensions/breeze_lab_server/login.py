@@ -37,7 +37,10 @@ from breeze_lab_server.accountant import BROKERS, Accountant, default_broker
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-__all__ = ["routes"]
+__all__ = ["SECRET_PARAMETERS", "routes"]
+
+#: Parts of names whose values the server's access log leaves out, in the spellings seen.
+SECRET_PARAMETERS: Final = ("session", "Session", "SESSION", "ticket")
 
 RESOURCE: Final = "breeze-lab"
 _LARGEST_REQUEST: Final = 64 * 1024
@@ -315,9 +318,10 @@ class CallbackHandler(_Page):
     """``GET|POST callback``: where the broker's login page sends the browser."""
 
     def initialize(self, accountant: Accountant) -> None:
-        """Take the query out of the request before anybody can log it."""
+        """Take the query and the referrer out of the request before anybody can log them."""
         super().initialize(accountant)
         request = self.request
+        request.headers.pop("Referer", None)
         self._query: str = request.query
         self._form = bytearray()
         request.query, request.uri = "", request.path + ("?[hidden]" if request.query else "")
@@ -334,10 +338,9 @@ class CallbackHandler(_Page):
         await super().prepare()
 
     def data_received(self, chunk: bytes) -> None:
-        """Take a part of the body."""
-        self._form += chunk
-        if len(self._form) > _LARGEST_CALLBACK:
-            raise web.HTTPError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        """Take a part of the body; of one that is too long no more than that it is."""
+        if len(self._form) <= _LARGEST_CALLBACK:
+            self._form += chunk
 
     @allow_unauthenticated
     async def get(self) -> None:
@@ -388,6 +391,8 @@ class CallbackHandler(_Page):
         await self._exchange(pending.broker, api_session)
 
     async def _post(self) -> None:
+        if len(self._form) > _LARGEST_CALLBACK:
+            raise web.HTTPError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         self._check_origin_of_post()
         if not self.accountant.desk.any_pending():
             _no_login()
