@@ -85,6 +85,25 @@ class Identity:
         raise TypeError("An identity holds a session key and cannot be pickled.")
 
 
+class _Kept:
+    """A secret that does not show when somebody looks at what holds it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def tell(self) -> str:
+        """Return it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "..."
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A secret cannot be pickled.")
+
+
 def _private(module: types.ModuleType, **changes: Any) -> types.ModuleType:
     """Return a copy of a module's namespace with a few names replaced."""
     copy = types.ModuleType(module.__name__)
@@ -225,7 +244,7 @@ class Client:
         free = endpoints.calls == "free"
         self.meter = meter or (FreeMeter() if free else CallMeter.of(app_key))
         self._sdk = load(endpoints, master, timeout_s, self.meter)
-        self._secret = secret
+        self._secret = _Kept(secret)
         self._breeze = self._sdk.BreezeConnect(api_key=app_key)
         self.identity: Identity | None = None
         self._sdk.ApificationBreeze.error_exception = _ours_first(
@@ -252,7 +271,7 @@ class Client:
         # Names are resolved by breeze_lab.instruments, so the SDK need not parse the master too.
         breeze.get_stock_script_list = list
         try:
-            breeze.generate_session(api_secret=self._secret, session_token=api_session)
+            breeze.generate_session(api_secret=self._secret.tell(), session_token=api_session)
         except Exception as exc:
             raise self._login_error(exc) from exc
         finally:
@@ -275,7 +294,7 @@ class Client:
         """Continue a session another client of the same account opened."""
         breeze = self._breeze
         breeze.user_id, breeze.session_key = identity.user_id, identity.session_key
-        breeze.secret_key = self._secret
+        breeze.secret_key = self._secret.tell()
         breeze.api_handler = self._sdk.ApificationBreeze(breeze)
         self.identity = identity
 
@@ -334,6 +353,9 @@ class Client:
                 answer = getattr(self._breeze, method)(**arguments)
         except Exception as exc:
             raise _typed(exc, method) from exc
+        except KeyboardInterrupt:
+            # Without the SDK's frames, whose variables hold key and session.
+            raise KeyboardInterrupt from None
         return _value(answer, method)
 
     def _allow_orders(self, method: str, *, orders: bool) -> None:
