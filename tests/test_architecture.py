@@ -45,7 +45,18 @@ LAYERS = {
     },
     "data": {"historical", "quotes", "feed", "relay"},
     "drawing": {"charts", "_chart_scripts"},
-    "surface": {"scrub", "terminal", "widgets", "probes", "checkup", "lab", "magics", "cli", "dashboards", "__init__"},
+    "surface": {
+        "scrub",
+        "terminal",
+        "widgets",
+        "probes",
+        "checkup",
+        "lab",
+        "magics",
+        "cli",
+        "dashboards",
+        "__init__",
+    },
 }
 RANK = {room: rank for rank, rooms in enumerate(LAYERS.values()) for room in rooms}
 #: What the pure rooms may not touch: they know no network and no disk.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from breeze_lab import session, settings
+from breeze_lab import accounts, session, settings
 from breeze_lab.widgets.login import LoginForm
 
 
@@ -35,6 +35,26 @@ def test_a_good_login_is_green_and_leaves_nothing_behind(form, practice):
     for secret in (practice["app_key"], practice["secret"], practice["api_session"]):
         assert secret not in state
     assert not form.button.disabled
+
+
+def test_the_keys_of_a_good_login_are_kept_and_asked_for_once(form, practice):
+    """They go into the vault; the next form needs the api session alone and shows no key."""
+    keys = practice["app_key"], practice["secret"]
+    fill(form, *keys, practice["api_session"])
+    kept = accounts.credentials("practice")
+    assert (kept.app_key, kept.secret) == keys
+    session.logout()
+    again = LoginForm(form.endpoints)
+    assert "kept" in again.secret.placeholder
+    assert not any(key in repr([child.get_state() for child in again.children]) for key in keys)
+    fill(again, "", "", practice["api_session"])
+    assert "Logged in as" in again.message.value
+
+
+def test_the_keys_of_a_refused_login_are_not_kept(form, practice):
+    """What the broker did not accept is not stored."""
+    fill(form, "nobody", practice["secret"], practice["api_session"])
+    assert accounts.credentials("practice") is None
 
 
 @pytest.mark.parametrize(

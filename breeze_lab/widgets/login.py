@@ -16,12 +16,13 @@ import anywidget
 import ipywidgets as widgets
 import traitlets
 
-from breeze_lab import session, settings
-from breeze_lab.errors import BreezeLabError
+from breeze_lab import accounts, session, settings, vault
+from breeze_lab.errors import BreezeLabError, VaultError
 from breeze_lab.signin import find_api_session
 from breeze_lab.widgets import bundles
 
 if TYPE_CHECKING:
+    from breeze_lab.accounts import Credentials
     from breeze_lab.settings import Endpoints
 
 __all__ = ["Login", "LoginForm"]
@@ -71,6 +72,9 @@ class Login(anywidget.AnyWidget):
 class LoginForm(widgets.VBox):  # type: ignore[misc]  # ipywidgets is untyped
     """A form for app key, secret and api session of an ICICI Direct account.
 
+    The keys of a good login go into the vault; from then on the fields may
+    stay empty, and only the api session is asked for.
+
     Parameters
     ----------
     endpoints
@@ -92,6 +96,9 @@ class LoginForm(widgets.VBox):  # type: ignore[misc]  # ipywidgets is untyped
         self.message = widgets.HTML()
         self.app_key.observe(self._show_link, "value")
         self.button.on_click(self._submit)
+        if self._kept() is not None:
+            self.app_key.placeholder = self.secret.placeholder = "kept in the vault"
+            self.link.value = f"Keys are kept. {html.escape(vault.open().describe())}"
         super().__init__(
             [self.app_key, self.secret, self.link, self.api_session, self.button, self.message]
         )
@@ -105,6 +112,12 @@ class LoginForm(widgets.VBox):  # type: ignore[misc]  # ipywidgets is untyped
                 "page</a> &nbsp; 2. log in there &nbsp; 3. paste what comes back:"
             )
 
+    def _kept(self) -> Credentials | None:
+        try:
+            return accounts.credentials(self.endpoints.name)
+        except VaultError:
+            return None  # a good login mends it, or says why not
+
     def _submit(self, _button: object) -> None:
         key, secret = self.app_key.value.strip(), self.secret.value.strip()
         pasted = self.api_session.value
@@ -114,7 +127,12 @@ class LoginForm(widgets.VBox):  # type: ignore[misc]  # ipywidgets is untyped
         self.button.disabled = True
         try:
             token = find_api_session(pasted)
+            kept = None if key or secret else self._kept()
+            if kept is not None:
+                key, secret = kept.app_key, kept.secret
             now = session.login(key, secret, token, endpoints=self.endpoints)
+            if kept is None:
+                accounts.save_credentials(self.endpoints.name, key, secret)
         except BreezeLabError as exc:
             self.message.value = f"<b style='color:#c62828'>{html.escape(str(exc))}</b>"
         else:
