@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _START = "00_start_here.ipynb"
-_NOTEBOOKS = (_START, "01_break_the_market.ipynb")
+_NOTEBOOKS = (_START, "01_break_the_market.ipynb", "02_log_in_and_find.ipynb")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from breeze_lab.errors import InstrumentError
+from breeze_lab.errors import AmbiguousInstrument, InstrumentError, InstrumentNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date
 
-    from breeze_lab.instruments import Instrument
+    from breeze_lab.instruments import Instrument, SecurityMaster
 
-__all__ = ["grouped", "row"]
+__all__ = ["found", "grouped", "row"]
 
 _BY_EXCHANGE: Final = {"MCX": "Commodities", "NDX": "Currency"}
 _BY_KIND: Final = {"equity": "Equity", "index": "Index", "future": "Futures", "spot": "Spot",
@@ -26,13 +26,33 @@ _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun",
                   "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # fmt: skip
 
 
-def grouped(found: Iterable[Instrument]) -> list[dict[str, Any]]:
+def found(master: SecurityMaster, text: str, limit: int) -> dict[str, Any]:
+    """Return what a page shows for `text`: ``groups``, and a ``note`` where there is more to say.
+
+    A contract that does not exist (another strike, another expiry) finds
+    nothing; then the nearest are shown, with the words that say why.
+    """
+    if not text.strip():
+        return {"groups": [], "note": ""}
+    instruments, note = master.search(text, limit), ""
+    if not instruments:
+        try:
+            instruments = [master.resolve(text)]
+        except (InstrumentNotFound, AmbiguousInstrument) as exc:
+            note = str(exc)
+            keys = exc.nearest if isinstance(exc, InstrumentNotFound) else exc.candidates
+            known = (master.get(key) for key in keys[:limit])
+            instruments = [instrument for instrument in known if instrument is not None]
+    return {"groups": grouped(instruments), "note": note}
+
+
+def grouped(instruments: Iterable[Instrument]) -> list[dict[str, Any]]:
     """Return rows below titles, in the order in which the best of each group was found.
 
     Parameters
     ----------
-    found
-        Instruments, best first.
+    instruments
+        Best first.
 
     Returns
     -------
@@ -43,7 +63,7 @@ def grouped(found: Iterable[Instrument]) -> list[dict[str, Any]]:
     """
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     expiries: dict[tuple[str, str], str] = {}
-    for instrument in found:
+    for instrument in instruments:
         title = _title(instrument)
         dated = instrument.kind == "option" and instrument.expiry is not None
         when = instrument.expiry.isoformat() if dated and instrument.expiry else ""

@@ -41,7 +41,7 @@ LAYERS = {
         "masters",
         "session",
         "signin",
-    },  # fmt: skip
+    },
     "data": {"historical", "quotes", "feed", "relay"},
     "drawing": {"charts", "_chart_scripts"},
     "surface": {"scrub", "terminal", "widgets", "probes", "checkup", "lab", "magics", "cli", "dashboards", "__init__"},

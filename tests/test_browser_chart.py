@@ -191,7 +191,12 @@ def test_the_saved_notebook_stays_small(page, lab):
     """A chart costs kilobytes: neither BokehJS nor the candles are written into the notebook."""
     idle(page)
     menu(page, "File", "Save Notebook")
-    until(lambda: "application/vnd.jupyter.widget-view+json" in (lab.root / "chart.ipynb").read_text(), "a save")
+    until(
+        lambda: (
+            "application/vnd.jupyter.widget-view+json" in (lab.root / "chart.ipynb").read_text()
+        ),
+        "a save",
+    )
     assert (lab.root / "chart.ipynb").stat().st_size < 10_000
 
 

@@ -266,7 +266,7 @@ def test_the_page_raised_no_error(page):
 
 def test_without_the_server_extension_the_kernel_answers(tmp_path, browser):
     """Search and chart go by the kernel, the sidebar says why it is empty, nothing throws."""
-    lab = Lab(tmp_path, {"bare.ipynb": CELLS[:2]}, shared=True, server=False)
+    lab = Lab(tmp_path, {"bare.ipynb": [*CELLS[:2], "%breeze_login"]}, shared=True, server=False)
     try:
         page = watch_errors(browser.new_page())
         page.goto(lab.address("bare.ipynb"))
@@ -278,7 +278,9 @@ def test_without_the_server_extension_the_kernel_answers(tmp_path, browser):
         until(lambda: "on the watchlist" in said(page), "the kernel's answer")
         page.keyboard.press("Control+Enter")
         page.wait_for_selector(".breeze-lab-chart[data-state=live]", timeout=60_000)
-        assert page.locator(".jp-Notebook .jp-CodeCell").count() == 2, "below the box, in no cell"
+        assert page.locator(".jp-Notebook .jp-CodeCell").count() == 3, "below the box, in no cell"
+        form = page.locator(".jp-Notebook .jp-CodeCell").nth(2).locator("input[type=password]")
+        assert form.filter(visible=True).count() == 3, "the kernel's own form: key, secret, session"
         page.locator(TAB).click()
         side = page.locator("#breeze-lab-side")
         until(lambda: "without Breeze Lab's server extension" in side.inner_text(), "the reason")

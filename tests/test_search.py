@@ -137,6 +137,15 @@ def test_the_kernel_answers_a_page_without_a_server(logged_in):
     assert "error" in answer({"op": "watch", "id": 7, "key": "NSE:NOSUCHNAME"})
 
 
+def test_a_strike_that_does_not_exist_shows_the_nearest_and_why(logged_in):
+    """Not an empty list: contracts beside it, and the sentence that resolving it would give."""
+    found = answer({"op": "search", "id": 1, "text": "nifty 99999 ce", "limit": 10})
+    assert "nifty 99999 ce" in found["note"].lower()
+    items = [item for group in found["groups"] for item in group["items"]]
+    assert items
+    assert all(item["kind"] == "option" and item["symbol"] == "NIFTY" for item in items)
+
+
 def test_nobody_logged_in_is_a_sentence_and_no_traceback(home, monkeypatch):
     """The widget is shown all the same; its answer says what to type."""
     monkeypatch.delenv("BREEZE_LAB_SESSION", raising=False)

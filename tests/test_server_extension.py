@@ -187,7 +187,9 @@ def test_a_stranger_gets_no_file_and_no_status(server, route):
     assert status in (302, 403)
     if status == 302:
         assert "/login" in headers["Location"]
-    assert not any(word in body for word in (b"Bokeh", b"relay", b"groups", b"keys", b"breeze-lab-"))
+    assert not any(
+        word in body for word in (b"Bokeh", b"relay", b"groups", b"keys", b"breeze-lab-")
+    )
 
 
 def test_a_stranger_gets_no_feed(server):

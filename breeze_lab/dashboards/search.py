@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["SearchPane", "search_pane"]
 
 
-class SearchPane(AnyWidgetComponent):  # type: ignore[misc]  # Panel is untyped
+class SearchPane(AnyWidgetComponent):
     """The search box of a Panel page; `value` is the key of what was picked.
 
     Attributes

@@ -65,8 +65,9 @@ class Book:
         self.contract = columns.array("contract")
         self.underlyings = [Of(at, *facts) for at, facts in enumerate(columns.facts["underlyings"])]
         self._names, self._name_rows = columns.array("names"), columns.array("name_rows")
-        self._isins, self._isin_rows = columns.array("isins"), columns.array("isin_rows")
-        self._tokens, self._token_rows = columns.array("tokens"), columns.array("token_rows")
+        self._isins = (columns.array("isins"), columns.array("second_isins"))
+        self._tokens = columns.array("token_numbers")
+        self._contract_tokens = columns.array("contract_token")
         self._kind, self._tradable = columns.array("kind"), columns.array("tradable")
         self._texts = {
             name: columns.texts(name)
@@ -169,18 +170,21 @@ class Book:
         key = isin_key(text)
         if not key:
             return []
-        low, high = self.range(self._isins, key, key)
-        return sorted(self._isin_rows[low:high].tolist())
+        found = [row for isins in self._isins for row in np.flatnonzero(isins == key).tolist()]
+        return sorted(set(found))
 
     def with_token(self, token: str, exchanges: Iterable[Exchange]) -> list[int]:
         """Return the rows with a token on some exchanges."""
         found: list[int] = []
         if not re.fullmatch(r"[1-9][0-9]{0,8}", token):
             return found
-        for exchange in exchanges:
-            key = EXCHANGES.index(exchange) << 32 | int(token)
-            low, high = self.range(self._tokens, key, key)
-            found += self._token_rows[low:high].tolist()
+        number, allowed = np.uint32(int(token)), set(exchanges)
+        for row in np.flatnonzero(self._tokens == number).tolist():
+            if EXCHANGES[self.exchange[row]] in allowed:
+                found.append(row)
+        for at in np.flatnonzero(self._contract_tokens == number).tolist():
+            if self.underlyings[int(self.contract[at]) >> 52].exchange in allowed:
+                found.append(at + self.listed)
         return found
 
     @staticmethod

@@ -13,6 +13,8 @@ from breeze_lab.instruments.layouts import LAYOUTS
 from breeze_lab.instruments.report import Report
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from breeze_lab.instruments.layouts import Layout
     from breeze_lab.instruments.tables import Table
 
@@ -29,36 +31,68 @@ def compile_archive(archive: Archive) -> tuple[list[bytes | memoryview], Report]
     """
     report = Report(archive.digest, archive.day, warnings=list(archive.warnings))
 
-    def table(layout: Layout) -> Table:
-        return tables.read(archive.read(layout.member), layout)
-
     present = [layout for layout in LAYOUTS if layout.member in archive]
-    # Largest first: two cores inflate and parse side by side, outside the GIL.
-    by_size = sorted(present, key=lambda layout: -archive.size(layout.member))
-    with ThreadPoolExecutor(2, "master") as pool:
-        read = dict(zip((x.member for x in by_size), pool.map(table, by_size), strict=True))
-    found = [read[layout.member] for layout in present]
-    total = sum(len(table) for table in found)
+    heavy = max(
+        (x for x in present if x.derivatives), key=lambda layout: archive.size(layout.member)
+    )
+
+    def read(layout: Layout) -> Table | contracts.Part:
+        table = tables.read(archive.read(layout.member), layout)
+        return contracts.part(table) if layout.derivatives else table
+
+    def lighter() -> tuple[dict[str, Table | contracts.Part], listed.Draft, index.Words]:
+        some = {layout.member: read(layout) for layout in present if layout is not heavy}
+        cash = listed.draft(
+            [one for one in some.values() if isinstance(one, tables.Table)],
+            [one for one in some.values() if isinstance(one, contracts.Part) and len(one.spots)],
+        )
+        return some, cash, index.words(cash.texts)
+
+    # Two cores: one reads the largest member, the other all the rest and their words. Inflating,
+    # parsing and sorting are outside the GIL.
+    with ThreadPoolExecutor(1, "master") as pool:
+        rest = pool.submit(lighter)
+        largest = read(heavy)
+        some, cash, words = rest.result()
+        found = {**some, heavy.member: largest}
+        _count(archive, [found[layout.member] for layout in present], report)
+        parted = [
+            one for layout in present
+            if isinstance(one := found[layout.member], contracts.Part)
+        ]  # fmt: skip
+        underlyings, place = contracts.ranked(parted, report)
+        # Each thread has a report of its own.
+        of_contracts = Report()
+        sorting = pool.submit(contracts.merged, parted, underlyings, place, of_contracts)
+        all_listed = listed.finish(cash, underlyings, report)
+        indexed = index.build(all_listed, words)
+        derivatives = sorting.result()
+    for member, count in of_contracts.kept.items():
+        report.kept[member] += count
+    report.skipped = sorted(report.skipped + of_contracts.skipped)
+    report.warnings += of_contracts.warnings
+    return parts(all_listed, derivatives, indexed, report), report
+
+
+def _count(archive: Archive, found: list[Table | contracts.Part], report: Report) -> None:
+    """Enter what each member holds."""
+    for one in found:
+        table = one if isinstance(one, tables.Table) else one.table
+        member = table.layout.member
+        report.rows[member] = table.rows
+        report.kept[member] = 0
+        report.skipped += [(member, line, reason) for line, reason in table.skipped]
+        report.warnings += table.warnings
+    total = sum(report.rows.values())
     if total > MAX_ROWS:
         raise MasterError(f"{archive.where} has {total:,} rows: no master has so many.")
-    for one in found:
-        member = one.layout.member
-        report.rows[member] = one.rows
-        report.kept[member] = 0
-        report.skipped += [(member, line, reason) for line, reason in one.skipped]
-        report.warnings += one.warnings
-    derivatives, spots = contracts.gather([t for t in found if t.layout.derivatives], report)
-    cash = listed.gather(
-        [t for t in found if not t.layout.derivatives], spots, derivatives.underlyings, report
-    )
-    if not any(table.layout.exchange in ("NSE", "BSE") for table in found):
-        raise MasterError(f"{archive.where} lists no stocks (members: {sorted(read)}).")
-    report.skipped.sort()
-    return parts(cash, derivatives, report), report
 
 
 def parts(
-    cash: listed.Listed, derivatives: contracts.Contracts, report: Report
+    cash: listed.Listed,
+    derivatives: contracts.Contracts,
+    indexed: dict[str, NDArray[Any]],
+    report: Report,
 ) -> list[bytes | memoryview]:
     """Return the parts of the file of these rows."""
     found: dict[str, Any] = {
@@ -70,7 +104,7 @@ def parts(
     }  # fmt: skip
     for name in listed.TEXTS:
         found |= columns.text_columns(name, cash.texts[name])
-    found |= index.build(cash, derivatives)
+    found |= indexed
     facts = {
         "report": {**asdict(report), "day": report.day.isoformat() if report.day else None},
         "underlyings": [

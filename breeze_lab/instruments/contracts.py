@@ -27,7 +27,18 @@ if TYPE_CHECKING:
     from breeze_lab.instruments.report import Report
     from breeze_lab.instruments.tables import Table
 
-__all__ = ["MAX_STRIKE", "Contracts", "Underlying", "gather", "pack", "unpack"]
+__all__ = [
+    "MAX_STRIKE",
+    "Contracts",
+    "Part",
+    "Underlying",
+    "days_of",
+    "merged",
+    "pack",
+    "part",
+    "ranked",
+    "unpack",
+]
 
 #: Strikes are counted in ten-thousandths of a rupee in 34 bits.
 MAX_STRIKE: Final = (1 << 34) / 10_000
@@ -107,46 +118,61 @@ def days_of(day: date) -> int:
 
 
 @dataclass(slots=True)
-class _Part:
-    """The contracts of one member before they are sorted together."""
+class Part:
+    """The contracts of one member before they are sorted together.
+
+    Parameters
+    ----------
+    columns
+        Shape (n,) each: what `pack` takes, and token, lot, tick, line.
+    spots
+        Rows of the table that are spot prices, which belong to the listed.
+    skipped, warnings
+        As in `Report`.
+    """
 
     table: Table
-    underlyings: list[Underlying]
+    underlyings: list[Underlying] = field(default_factory=list)
     columns: dict[str, NDArray[Any]] = field(default_factory=dict)
-    spots: NDArray[np.int64] | None = None
+    spots: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    skipped: list[tuple[str, int, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
-def gather(tables: Sequence[Table], report: Report) -> tuple[Contracts, list[Any]]:
-    """Return the contracts of `tables`, and the rows among them that are spot prices.
-
-    Returns
-    -------
-    contracts
-        Sorted; each row left out is in ``report.skipped``.
-    spots
-        ``(table, rows)`` of currency pairs, which belong to the listed.
-    """
-    parts = [_part(table, report) for table in tables]
+def ranked(parts: Sequence[Part], report: Report) -> tuple[list[Underlying], NDArray[np.uint64]]:
+    """Return the underlyings of all parts by liquidity, and the place of each part's in turn."""
     underlyings = [u for part in parts for u in part.underlyings]
     if len(underlyings) >= _MAX_UNDERLYINGS:
         raise MasterError(
             f"The master has {len(underlyings):,} underlyings: no master has so many."
         )
+    for part in parts:
+        report.skipped += part.skipped
+        report.warnings += part.warnings
     _name_apart(underlyings, report)
     order = sorted(range(len(underlyings)), key=lambda i: (-underlyings[i].turnover, i))
-    place = np.zeros(max(len(order), 1), np.uint64)
+    place = np.zeros(len(order), np.uint64)
     place[order] = np.arange(len(order), dtype=np.uint64)
+    return [underlyings[i] for i in order], place
 
-    columns = {}
-    for name in ("underlying", "option", "days", "strike", "put", "token", "lot", "tick", "line"):
-        of_parts = [part.columns[name] for part in parts]
-        columns[name] = np.concatenate(of_parts) if of_parts else np.zeros(0, np.int64)
+
+def merged(
+    parts: Sequence[Part], underlyings: list[Underlying], place: NDArray[np.uint64], report: Report
+) -> Contracts:
+    """Return all contracts sorted; `underlyings` and `place` are what `ranked` gave."""
+    columns = {
+        name: np.concatenate([part.columns[name] for part in parts] or [np.zeros(0, np.int64)])
+        for name in ("option", "days", "strike", "put", "token", "lot", "tick", "line")
+    }
     first = np.cumsum([0, *(len(part.underlyings) for part in parts)])
+    of_parts = [
+        place[part.columns["underlying"] + at] for part, at in zip(parts, first, strict=False)
+    ]
+    whose = np.concatenate(of_parts or [place])
     member = np.repeat(np.arange(len(parts)), [len(part.columns["line"]) for part in parts])
-    wide = {name: columns[name].astype(np.uint64) for name in ("option", "days", "strike", "put")}
-    whose = place[columns["underlying"] + first[member]] if len(member) else place[:0]
-    packed = pack(whose << np.uint64(0), wide["option"], wide["days"], wide["strike"], wide["put"])
-    by_value = np.argsort(packed, kind="stable")
+    wide = [columns[name].astype(np.uint64) for name in ("option", "days", "strike", "put")]
+    packed = pack(whose, *wide)
+    by_value = np.argsort(packed, kind="stable")  # the first line of a contract stays
     packed = packed[by_value]
     again = np.zeros(len(packed), bool)
     again[1:] = packed[1:] == packed[:-1]
@@ -163,7 +189,7 @@ def gather(tables: Sequence[Table], report: Report) -> tuple[Contracts, list[Any
         name = part.table.layout.member
         report.kept[name] = report.kept.get(name, 0) + int((member[by_value] == number).sum())
     contracts = Contracts(
-        [underlyings[i] for i in order],
+        underlyings,
         packed[~again],
         columns["token"][by_value].astype(np.uint32),
         columns["lot"][by_value].astype(np.uint32),
@@ -171,10 +197,11 @@ def gather(tables: Sequence[Table], report: Report) -> tuple[Contracts, list[Any
         np.ones(len(by_value), bool),
     )
     _own_tokens(contracts, report)
-    return contracts, [(part.table, part.spots) for part in parts if part.spots is not None]
+    return contracts
 
 
-def _part(table: Table, report: Report) -> _Part:
+def part(table: Table) -> Part:
+    """Return the contracts of one member."""
     layout = table.layout
     member, size = layout.member, len(table)
     reasons: dict[int, str] = {}
@@ -207,13 +234,14 @@ def _part(table: Table, report: Report) -> _Part:
     refuse((tick < 0) | (tick > _MAX_LOT), "its tick size is out of all bounds")
     no_code = np.array([not text.strip() for text in codes], bool)[code]
     refuse(no_code, "it has no stock code")
-    report.skipped += [(member, int(table.lines[row]), why) for row, why in sorted(reasons.items())]
+    found = Part(table)
+    found.skipped = [(member, int(table.lines[row]), why) for row, why in sorted(reasons.items())]
     fine = np.ones(size, bool)
     fine[list(reasons)] = False
-    spots = np.flatnonzero(fine & spot) if spot.any() else None
+    found.spots = np.flatnonzero(fine & spot)
     rows = np.flatnonzero(fine & ~spot)
 
-    underlyings, whose = _underlyings(table, rows, code[rows], codes, report)
+    underlyings, whose = _underlyings(table, rows, code[rows], codes, found.warnings)
     for number, base_price in enumerate(_bases(layout.exchange, whose, kind[rows], base[rows])):
         underlyings[number].base = base_price
     held = np.bincount(whose, interest[rows] * np.maximum(lot[rows], 1), len(underlyings))
@@ -221,14 +249,14 @@ def _part(table: Table, report: Report) -> _Part:
         held = np.bincount(whose, interest[rows], len(underlyings))
     for number, shares in enumerate(held.tolist()):
         underlyings[number].turnover = shares * underlyings[number].base
-    part = _Part(table, underlyings, spots=spots)
-    part.columns = {
+    found.underlyings = underlyings
+    found.columns = {
         "underlying": whose, "option": kind[rows] == 1, "days": days[rows],
         "strike": np.where(kind[rows] == 1, strike[rows], 0), "put": side[rows] == 2,  # noqa: PLR2004
         "token": token[rows], "lot": np.maximum(lot[rows], 1), "tick": tick[rows],
         "line": table.lines[rows],
     }  # fmt: skip
-    return part
+    return found
 
 
 def _days(text: str) -> int:
@@ -255,7 +283,11 @@ def _tokens(table: Table) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
 
 
 def _underlyings(
-    table: Table, rows: NDArray[np.int64], code: NDArray[np.int32], codes: list[str], report: Report
+    table: Table,
+    rows: NDArray[np.int64],
+    code: NDArray[np.int32],
+    codes: list[str],
+    warnings: list[str],
 ) -> tuple[list[Underlying], NDArray[np.int64]]:
     """Return the underlyings of a member and which one each row is of."""
     seen = np.bincount(code, minlength=len(codes)) > 0
@@ -275,7 +307,7 @@ def _underlyings(
         ))  # fmt: skip
     of_code = symbol[rows[first]][code] if len(code) else code
     for at in np.unique(code[symbol[rows] != of_code]):
-        report.warnings.append(
+        warnings.append(
             f"{table.layout.member} has several symbols for the code {codes[at]!r}; "
             f"the first is used, {found[number[at]].symbol!r}."
         )
@@ -320,6 +352,9 @@ def _own_tokens(contracts: Contracts, report: Report) -> None:
         return
     whole = exchange[(contracts.packed >> np.uint64(52)).astype(np.int64)] << np.uint64(32)
     whole |= contracts.token.astype(np.uint64)
+    ordered = np.sort(whole)
+    if (ordered[1:] != ordered[:-1]).all():
+        return
     order = np.argsort(whole)
     same = whole[order[1:]] == whole[order[:-1]]
     twice = np.concatenate([order[1:][same], order[:-1][same]])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from breeze_lab.instruments import compiling
+from breeze_lab.instruments import compiling, index
 from breeze_lab.instruments.contracts import Contracts, Underlying, days_of, pack
 from breeze_lab.instruments.instrument import EXCHANGES, KINDS
 from breeze_lab.instruments.listed import TEXTS, Listed
@@ -26,7 +26,9 @@ def few(instruments: Iterable[Instrument]) -> bytes:
     unique = {instrument.key.upper(): instrument for instrument in reversed(list(instruments))}
     all_of = list(reversed(unique.values()))
     cash = [i for i in all_of if i.expiry is None]
-    return b"".join(compiling.parts(_listed(cash), _contracts(all_of), Report()))
+    listed = _listed(cash)
+    indexed = index.build(listed, index.words(listed.texts))
+    return b"".join(compiling.parts(listed, _contracts(all_of), indexed, Report()))
 
 
 def _listed(cash: list[Instrument]) -> Listed:
@@ -41,9 +43,11 @@ def _listed(cash: list[Instrument]) -> Listed:
         np.array([KINDS.index(i.kind) for i in cash], np.uint8),
         np.array([0 if i.kind == "index" else 3 for i in cash], np.uint8),
         np.array([i.tradable for i in cash], bool),
+        np.array([int(i.token) if i.token.isdecimal() else 0 for i in cash], np.uint32),
         np.array([i.lot_size for i in cash], np.uint32),
         np.array([round(i.tick_size * 10_000) for i in cash], np.uint32),
         pa.array([""] * len(cash), pa.string()),
+        np.arange(len(cash)),
     )
 
 

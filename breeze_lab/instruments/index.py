@@ -11,28 +11,39 @@ bit for each pair of neighbouring letters.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from breeze_lab.instruments.instrument import EXCHANGES, KINDS
-from breeze_lab.instruments.listed import gathered, matrix
+from breeze_lab.instruments.instrument import KINDS
+from breeze_lab.instruments.listed import keys, keys_at, pieces
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from breeze_lab.instruments.contracts import Contracts
     from breeze_lab.instruments.listed import Listed
 
-__all__ = ["CODE", "INDEX_NAME", "OWN", "SYMBOL", "build", "isin_key", "prefix_key", "signature"]
+__all__ = [
+    "CODE",
+    "INDEX_NAME",
+    "OWN",
+    "SYMBOL",
+    "build",
+    "isin_key",
+    "prefix_key",
+    "signature",
+    "words",
+]
 
 #: What kind of name a term is, in the order of precedence.
 SYMBOL, OWN, INDEX_NAME, CODE = range(4)
 _WIDTH: Final = 8
+_NO_ROW: Final = np.uint32(0xFFFFFFFF)
 _KINDS_INDEX: Final = KINDS.index("index")
-_SHIFTS: Final = np.arange(56, -8, -8, dtype=np.uint64)
+_BITS: Final = np.uint64(1) << np.arange(64, dtype=np.uint64)
 #: Letters of a word: digits, letters, ``&`` (M&M) and everything beyond ASCII.
 _WORD: Final = np.zeros(256, bool)
 _WORD[[*b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ&"]] = True
@@ -59,32 +70,52 @@ def signature(text: str) -> int:
     return int(_signatures(key)[0])
 
 
-def build(listed: Listed, contracts: Contracts) -> dict[str, NDArray[Any]]:
+@dataclass(slots=True)
+class Words:
+    """The words of all names, of the draft's rows: made while other members are still read.
+
+    Parameters
+    ----------
+    keys, rows
+        Shape (n,): first eight bytes of each word, sorted, and whose it is.
+    vocabulary, signatures
+        Shape (m,): distinct beginnings that a typing error can be one of.
+    """
+
+    keys: NDArray[np.uint64]
+    rows: NDArray[np.uint32]
+    vocabulary: NDArray[np.uint64]
+    signatures: NDArray[np.uint64]
+
+
+def words(texts: dict[str, Any]) -> Words:
+    """Return the words of a draft's (or any) names and symbols."""
+    found, of_row = _words(texts["name"])
+    order = _sorted(found)
+    found = found[order]
+    symbols = keys(_squeezed(texts["symbol"]))
+    vocabulary = _vocabulary(np.sort(symbols), found)
+    return Words(found, of_row[order], vocabulary, _signatures(vocabulary))
+
+
+def build(listed: Listed, drafted: Words) -> dict[str, NDArray[Any]]:
     """Return the columns of the index."""
-    size = len(listed.tier)
+    rank = np.full(drafted.rows.max(initial=0) + 1, _NO_ROW, np.uint32)
+    fits = listed.drafted[listed.drafted < len(rank)]
+    rank[fits] = np.flatnonzero(listed.drafted < len(rank)).astype(np.uint32)
+    word_rows = rank[drafted.rows]
+    of_words = drafted.keys
+    if (word_rows == _NO_ROW).any():  # a row that was left out has no words
+        of_words, word_rows = of_words[word_rows != _NO_ROW], word_rows[word_rows != _NO_ROW]
     names, payload = _names(listed)
-    order = np.argsort(names, kind="stable")
-    names = names[order]
-    words, of_row = _words(listed)
-    by_word = np.argsort(words, kind="stable")
-    words = words[by_word]
-    isins, isin_rows = _isins(listed)
-    vocabulary = _vocabulary(names, payload[order], words)
-    signatures = _signatures(vocabulary)
-    tokens, token_rows = _tokens(listed, contracts, size)
+    order = np.argsort(names)
     return {
-        "names": names, "name_rows": payload[order],
-        "words": words, "word_rows": of_row[by_word],
-        "isins": isins, "isin_rows": isin_rows,
-        "vocabulary": vocabulary, "signatures": signatures,
-        "pairs": np.bitwise_count(signatures),
-        "tokens": tokens, "token_rows": token_rows,
+        "names": names[order], "name_rows": payload[order],
+        "words": of_words, "word_rows": word_rows,
+        "isins": _isins(listed.texts["isin"]), "second_isins": _isins(listed.second),
+        "vocabulary": drafted.vocabulary, "signatures": drafted.signatures,
+        "pairs": np.bitwise_count(drafted.signatures), "token_numbers": listed.number,
     }  # fmt: skip
-
-
-def _keys(letters: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return rows of eight bytes as big-endian numbers, shape (n,)."""
-    return np.ascontiguousarray(letters).view(">u8").ravel().astype(np.uint64)
 
 
 def _squeezed(array: Any) -> Any:
@@ -105,80 +136,81 @@ def _names(listed: Listed) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
         (texts["code"], rows, CODE),
     ]
     squeezed = _squeezed(pa.concat_arrays([array for array, _, _ in parts]))
-    keys = _keys(matrix(squeezed, _WIDTH))
+    found = keys(squeezed)
     payload = np.concatenate([of << np.uint32(2) | np.uint32(kind) for _, of, kind in parts])
-    some = keys > 0
-    return keys[some], payload[some]
+    some = found > 0
+    return found[some], payload[some]
 
 
-def _words(listed: Listed) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
+def _words(array: Any) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
     """Return the first eight bytes of every word of every name, and the row of each."""
-    names = pc.utf8_upper(listed.texts["name"])
-    buffers = names.buffers()
-    offsets = np.frombuffer(buffers[1], np.int32)[names.offset : names.offset + len(names) + 1]
-    data = np.frombuffer(buffers[2] or b"", np.uint8)[: offsets[-1]]
+    names = pc.utf8_upper(array)
+    data, begin, length = pieces(names)
+    offsets = np.append(begin, begin[-1:] + length[-1:]) if len(names) else np.zeros(1, np.int32)
+    data = data[: offsets[-1]]
     inside = _WORD[data]
-    before = np.concatenate([[False], inside[:-1]])[: len(inside)]
-    edges = offsets[:-1][offsets[:-1] < len(data)]
-    before[edges] = False  # a row's first letter begins a word whatever stands before it
-    starts = np.flatnonzero(inside & ~before)
-    ends = np.flatnonzero(~inside)
-    ends = np.unique(np.concatenate([ends, offsets[1:]]))
-    stops = ends[np.searchsorted(ends, starts, side="right")] if len(starts) else starts
-    rows = (np.searchsorted(offsets, starts, side="right") - 1).astype(np.uint32)
-    keys = _keys(gathered(data, starts, stops - starts, _WIDTH))
-    some = keys != prefix_key("&")
-    return keys[some], rows[some]
+    # A word begins, and the one before it ends, at the first letter of a row too.
+    edge = np.zeros(len(data) + 1, bool)
+    edge[offsets] = True
+    begins, ends = inside.copy(), inside.copy()
+    begins[1:] &= ~inside[:-1] | edge[1:-1]
+    ends[:-1] &= ~inside[1:] | edge[1:-1]
+    starts = np.flatnonzero(begins)
+    lengths = np.flatnonzero(ends) + 1 - starts
+    counts = np.diff(np.searchsorted(starts, offsets))
+    rows = np.repeat(np.arange(len(names), dtype=np.uint32), counts)
+    found = keys_at(data, starts, lengths)
+    some = found != prefix_key("&")
+    return found[some], rows[some]
 
 
-def _isins(listed: Listed) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
-    both = pc.utf8_upper(pa.concat_arrays([listed.texts["isin"], listed.second]))
-    letters = _BASE36[matrix(both, 12)]
-    value = np.zeros(len(letters), np.uint64)
-    for at in range(12):
-        value = value * np.uint64(36) + letters[:, at]
-    fine = (letters < 36).all(axis=1)  # noqa: PLR2004 - base 36
-    rows = np.tile(np.arange(len(listed.tier), dtype=np.uint32), 2)[fine]
-    value = value[fine]
-    order = np.argsort(value, kind="stable")
-    return value[order], rows[order]
+def _isins(array: Any) -> NDArray[np.uint64]:
+    """Return the number of each ISIN, 0 for what is none; few enough to be looked through."""
+    upper = pc.utf8_upper(array)
+    length = pieces(upper)[2]
+    value, fine = np.zeros(len(length), np.uint64), length == 12  # noqa: PLR2004 - an ISIN's
+    for skip, count in ((0, 8), (8, 4)):
+        letters = keys(upper, skip)
+        for at in range(count):
+            digit = _BASE36[letters >> np.uint64(56 - 8 * at) & np.uint64(0xFF)]
+            fine &= digit < 36  # noqa: PLR2004 - base 36
+            value = value * np.uint64(36) + digit
+    found: NDArray[np.uint64] = np.where(fine, value, np.uint64(0))
+    return found
 
 
-def _vocabulary(
-    names: NDArray[np.uint64], payload: NDArray[np.uint32], words: NDArray[np.uint64]
-) -> NDArray[np.uint64]:
+def _vocabulary(symbols: NDArray[np.uint64], words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return the distinct beginnings of symbols and words that a typing error can be one of."""
-    symbols = names[(payload & np.uint32(3)) != CODE]
-    found = np.unique(np.concatenate([symbols, words]))
+    found = _distinct(np.sort(np.concatenate([_distinct(symbols), _distinct(words)])))
     third = (found >> np.uint64(40)) & np.uint64(0xFF)
     first = found >> np.uint64(56)
     kept: NDArray[np.uint64] = found[(third > 0) & (first > ord("9"))]
     return kept
 
 
-def _signatures(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    letters = ((keys[:, None] >> _SHIFTS) & np.uint64(0xFF)).astype(np.uint32)
-    found = np.zeros(len(keys), np.uint64)
+def _sorted(found: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return the order of keys of which most are repeated."""
+    encoded = pa.array(found).dictionary_encode()
+    distinct = encoded.dictionary.to_numpy()
+    if len(distinct) >= 1 << 16:
+        return np.argsort(found)
+    place = np.empty(len(distinct), np.uint16)
+    place[np.argsort(distinct)] = np.arange(len(distinct), dtype=np.uint16)
+    # Sixteen bits are sorted by counting, ten times as fast as the keys by comparing.
+    return np.argsort(place[encoded.indices.to_numpy()], kind="stable")
+
+
+def _distinct(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return sorted keys once each; numpy's own `unique` hashes, which takes five times as long."""
+    first = np.ones(len(keys), bool)
+    first[1:] = keys[1:] != keys[:-1]
+    return keys[first]
+
+
+def _signatures(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    letters = words.byteswap().view(np.uint8).reshape(-1, _WIDTH)
+    found = np.zeros(len(words), np.uint64)
     for at in range(_WIDTH - 1):
         one, two = letters[:, at], letters[:, at + 1]
-        bit = ((one * 37 + two * 11) % 64).astype(np.uint64)
-        found |= np.where(two > 0, np.uint64(1) << bit, np.uint64(0))
+        found |= np.where(two > 0, _BITS[(one * np.uint8(37) + two * np.uint8(11)) & 63], 0)
     return found
-
-
-def _tokens(
-    listed: Listed, contracts: Contracts, size: int
-) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
-    """Return exchange and token of every row as one number, sorted, and the row of each."""
-    token = listed.texts["token"]
-    numeric = pc.match_substring_regex(token, "^[1-9][0-9]{0,8}$")
-    rows = np.flatnonzero(numeric.to_numpy(zero_copy_only=False))
-    number = token.take(pa.array(rows)).cast(pa.int64()).to_numpy().astype(np.uint64)
-    whole = listed.exchange[rows].astype(np.uint64) << np.uint64(32) | number
-    exchange = np.array([EXCHANGES.index(u.exchange) for u in contracts.underlyings], np.uint64)
-    if len(exchange):
-        of = exchange[(contracts.packed >> np.uint64(52)).astype(np.int64)] << np.uint64(32)
-        whole = np.concatenate([whole, of | contracts.token.astype(np.uint64)])
-        rows = np.concatenate([rows, np.arange(size, size + len(contracts.packed))])
-    order = np.argsort(whole)
-    return whole[order], rows[order].astype(np.uint32)

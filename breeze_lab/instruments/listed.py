@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from breeze_lab.instruments import names
 from breeze_lab.instruments.instrument import EXCHANGES, INDEX_SYMBOLS, KINDS
 
 if TYPE_CHECKING:
@@ -23,12 +24,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from breeze_lab.instruments.contracts import Underlying
+    from breeze_lab.instruments.contracts import Part, Underlying
     from breeze_lab.instruments.report import Report
     from breeze_lab.instruments.tables import Table
 
-__all__ = ["TEXTS", "Listed", "gather"]
+__all__ = ["TEXTS", "Draft", "Listed", "draft", "finish"]
 
+#: Indian companies, and their other securities; units of funds; and classes of security: shares,
+#: real estate and infrastructure trusts.
+_ISSUERS: Final = np.array([int.from_bytes(b, "big") for b in (b"INE", b"IN9")], np.uint64)
+_UNITS: Final = np.uint64(int.from_bytes(b"INF", "big"))
+_TWO: Final = np.array([int.from_bytes(b, "big") for b in (b"01", b"23", b"25")], np.uint64)
+#: What keeps the first 0 to 8 bytes of a number.
+_MASKS: Final = np.array([(1 << 64) - (1 << 64 - 8 * n) if n else 0 for n in range(9)], np.uint64)
 #: The text columns of a listed row.
 TEXTS: Final = ("symbol", "code", "token", "series", "name", "isin", "listed_as")
 _NSE, _BSE, _NDX, _MF = (EXCHANGES.index(name) for name in ("NSE", "BSE", "NDX", "MF"))
@@ -53,10 +61,14 @@ class Listed:
         Shape (n,): indices into `EXCHANGES` and `KINDS`, and the tier of the order.
     tradable
         Shape (n,): whether it can be streamed.
+    number
+        Shape (n,): the token as a number, 0 for a text.
     lot, tick
         Shape (n,); the tick in ten-thousandths of a rupee.
     second
         Shape (n,): a second ISIN, of funds.
+    drafted
+        Shape (n,): the row of the draft that each was.
     """
 
     texts: dict[str, Any]
@@ -64,9 +76,11 @@ class Listed:
     kind: NDArray[np.uint8]
     tier: NDArray[np.uint8]
     tradable: NDArray[np.bool_]
+    number: NDArray[np.uint32]
     lot: NDArray[np.uint32]
     tick: NDArray[np.uint32]
     second: Any
+    drafted: NDArray[np.int64]
 
 
 @dataclass(slots=True)
@@ -84,15 +98,29 @@ class _Rows:
     lines: NDArray[np.int64]
 
 
-def gather(
-    tables: Sequence[Table],
-    spots: Sequence[tuple[Table, NDArray[np.int64]]],
-    underlyings: Sequence[Underlying],
-    report: Report,
-) -> Listed:
-    """Return the listed rows of `tables` and the `spots`, each with a name of its own."""
+@dataclass(slots=True)
+class Draft:
+    """All listed rows in the order of the files, before they are named and ranked."""
+
+    texts: dict[str, Any]
+    exchange: NDArray[np.uint8]
+    kind: NDArray[np.uint8]
+    tradable: NDArray[np.bool_]
+    number: NDArray[np.uint32]
+    lot: NDArray[np.float64]
+    tick: NDArray[np.float64]
+    high: NDArray[np.float64]
+    band: NDArray[np.float64]
+    members: list[str]
+    member: NDArray[np.int64]
+    lines: NDArray[np.int64]
+    warnings: list[str]
+
+
+def draft(tables: Sequence[Table], pairs: Sequence[Part]) -> Draft:
+    """Return the rows of `tables`, and of the spot prices in `pairs`, as one table."""
     parts = [_cash(table) for table in tables if table.layout.exchange != "MF"]
-    parts += [_pairs(table, rows) for table, rows in spots]
+    parts += [_pairs(part.table, part.spots) for part in pairs]
     parts += [_funds(table) for table in tables if table.layout.exchange == "MF"]
     texts = {}
     for name in ("symbol", "code", "token", "series", "name", "isin", "second"):
@@ -100,38 +128,61 @@ def gather(
         texts[name] = _clean(pa.concat_arrays(arrays))
     exchange = np.concatenate([np.full(len(part.lines), part.exchange, np.uint8) for part in parts])
     kind = np.concatenate([part.kind for part in parts])
-    lines = np.concatenate([part.lines for part in parts])
-    member = np.repeat(np.arange(len(parts)), [len(part.lines) for part in parts])
     texts["symbol"] = _symbols(texts, kind, exchange)
-    letters = matrix(texts["isin"], 12)
-    tradable = _tradable(texts["token"], exchange, kind, report)
-    tier, weight = _tiers(
-        texts, exchange, kind, tradable, letters,
-        np.concatenate([part.high for part in parts]), underlyings,
+    warnings: list[str] = []
+    tradable, number = _tradable(texts["token"], exchange, kind, warnings)
+
+    def joined(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    return Draft(
+        texts=texts, exchange=exchange, kind=kind, tradable=tradable, number=number,
+        lot=joined("lot"), tick=joined("tick"), high=joined("high"), band=joined("band"),
+        members=[part.member for part in parts],
+        member=np.repeat(np.arange(len(parts)), [len(part.lines) for part in parts]),
+        lines=joined("lines"), warnings=warnings,
     )  # fmt: skip
-    names = _Names(texts, exchange, tier, lines, [part.member for part in parts], member)
-    texts["listed_as"], kept = names.give(report)
-    for number, part in enumerate(parts):
-        report.kept[part.member] = report.kept.get(part.member, 0) + int(
-            kept[member == number].sum()
-        )
-    band = np.concatenate([part.band for part in parts])
-    order = np.lexsort((np.arange(len(tier)), -np.round(band, 2), -weight, tier))
+
+
+def finish(rows: Draft, underlyings: Sequence[Underlying], report: Report) -> Listed:
+    """Return the rows named and in the static order."""
+    report.warnings += rows.warnings
+    tier, weight = _tiers(rows, underlyings)
+    rows.texts["listed_as"], kept = names.give(rows, tier, report)
+    for number, member in enumerate(rows.members):
+        count = int(kept[rows.member == number].sum())
+        report.kept[member] = report.kept.get(member, 0) + count
+    order = _order(tier, weight, rows.band)
     order = order[kept[order]]
     taken = pa.array(order)
     return Listed(
-        {name: texts[name].take(taken) for name in TEXTS},
-        exchange[order], kind[order], tier[order], tradable[order],
-        np.clip(np.concatenate([part.lot for part in parts])[order], 1, 1e9).astype(np.uint32),
-        np.rint(np.clip(np.concatenate([part.tick for part in parts])[order], 0, 1e5) * 1e4).astype(
-            np.uint32
-        ),
-        texts["second"].take(taken),
+        {name: rows.texts[name].take(taken) for name in TEXTS},
+        rows.exchange[order], rows.kind[order], tier[order], rows.tradable[order], rows.number[order],
+        np.clip(rows.lot[order], 1, 1e9).astype(np.uint32),
+        np.rint(np.clip(rows.tick[order], 0, 1e5) * 1e4).astype(np.uint32),
+        rows.texts["second"].take(taken),
+        order,
     )  # fmt: skip
 
 
+def _order(
+    tier: NDArray[np.uint8], weight: NDArray[np.float64], band: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return the rows by tier, weight, width of the band, and the order of the file."""
+    # One number each, with the row in its low half: sorting those needs no second pass.
+    inside = 100 - np.round(band * 100).astype(np.uint64)
+    weighed = np.flatnonzero(weight)
+    inside += np.uint64(1 << 20)
+    inside[weighed[np.argsort(-weight[weighed])]] = np.arange(len(weighed), dtype=np.uint64)
+    whole = tier.astype(np.uint64) << np.uint64(56) | inside << np.uint64(32)
+    whole |= np.arange(len(tier), dtype=np.uint64)
+    whole.sort()
+    found: NDArray[np.int64] = (whole & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    return found
+
+
 def _blank(size: int) -> Any:
-    return pa.array([""] * size, pa.string())
+    return pa.repeat(pa.scalar("", pa.string()), size)
 
 
 def _cash(table: Table) -> _Rows:
@@ -220,50 +271,55 @@ def _symbols(texts: dict[str, Any], kind: NDArray[np.uint8], exchange: NDArray[n
     return pc.replace_with_mask(symbols, pa.array(mask), pa.array(right, pa.string()))
 
 
-def matrix(array: Any, width: int) -> NDArray[np.uint8]:
-    """Return the first `width` bytes of each text, zeros behind short ones; shape (n, width)."""
+def pieces(array: Any) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32]]:
+    """Return an Arrow text array's bytes, and the start and length of each text."""
     buffers = array.buffers()
     offsets = np.frombuffer(buffers[1], np.int32)[array.offset : array.offset + len(array) + 1]
-    data = np.frombuffer(buffers[2] or b"", np.uint8)
-    return gathered(data, offsets[:-1], np.diff(offsets), width)
+    return np.frombuffer(buffers[2] or b"", np.uint8), offsets[:-1], np.diff(offsets)
 
 
-def gathered(data: Any, starts: Any, lengths: Any, width: int) -> NDArray[np.uint8]:
-    """Return `width` bytes from each start, zeros beyond its length; shape (n, width)."""
-    padded = np.concatenate([data, np.zeros(width, np.uint8)])
-    found: NDArray[np.uint8] = np.empty((len(starts), width), np.uint8)
-    for at in range(width):
-        found[:, at] = np.where(lengths > at, padded[starts + np.minimum(at, lengths)], 0)
+def keys_at(data: Any, starts: Any, lengths: Any) -> NDArray[np.uint64]:
+    """Return eight bytes from each start as a big-endian number, zeros beyond its length."""
+    padded = np.concatenate([data, np.zeros(8, np.uint8)])
+    # Every position seen as a number, the next one beginning a byte later.
+    everywhere = np.ndarray((len(data) + 1,), ">u8", padded, 0, (1,))
+    read = everywhere[np.minimum(starts, len(data))].astype(np.uint64)
+    found: NDArray[np.uint64] = read & _MASKS[np.minimum(lengths, 8)]
     return found
 
 
+def keys(array: Any, skip: int = 0) -> NDArray[np.uint64]:
+    """Return eight bytes of each text, after `skip`, as a big-endian number, shape (n,)."""
+    data, starts, lengths = pieces(array)
+    return keys_at(data, starts + skip, np.maximum(lengths - skip, 0))
+
+
 def _tradable(
-    token: Any, exchange: NDArray[np.uint8], kind: NDArray[np.uint8], report: Report
-) -> NDArray[np.bool_]:
-    """Return which rows have a token of their own that can be streamed."""
-    numeric = pc.match_substring_regex(token, "^[1-9][0-9]{0,8}$").to_numpy(zero_copy_only=False)
-    found: NDArray[np.bool_] = (numeric | (kind == _INDEX)) & (exchange != _MF)
-    number = pc.if_else(pa.array(numeric & found), token, "0").cast(pa.int64()).to_numpy()
-    whole = exchange.astype(np.int64) << 32 | number
+    token: Any, exchange: NDArray[np.uint8], kind: NDArray[np.uint8], warnings: list[str]
+) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
+    """Return which rows have a token of their own that can be streamed, and the numbers."""
+    plain = pc.match_substring_regex(token, "^[1-9][0-9]{0,8}$")
+    number = pc.if_else(plain, token, "0").cast(pa.int64()).to_numpy()
+    found: NDArray[np.bool_] = ((number > 0) | (kind == _INDEX)) & (exchange != _MF)
+    whole = np.where(found, exchange.astype(np.int64) << 32 | number, 0)
     order = np.argsort(whole)
-    same = (whole[order[1:]] == whole[order[:-1]]) & (number[order[1:]] > 0)
+    same = (whole[order[1:]] == whole[order[:-1]]) & (number[order[1:]] > 0) & found[order[1:]]
     twice = np.concatenate([order[1:][same], order[:-1][same]])
     found[twice] = False
     if len(twice):
         shown = sorted({f"{EXCHANGES[exchange[row]]} {number[row]}" for row in twice})
-        report.warnings.append(
+        warnings.append(
             f"{len(shown)} tokens stand for several rows, which cannot be streamed: "
             f"{', '.join(shown[:5])}{' …' if len(shown) > 5 else ''}."  # noqa: PLR2004
         )
-    return found
+    return found, number.astype(np.uint32)
 
 
 def _tiers(
-    texts: dict[str, Any], exchange: NDArray[np.uint8], kind: NDArray[np.uint8],
-    tradable: NDArray[np.bool_], letters: NDArray[np.uint8], high: NDArray[np.float64],
-    underlyings: Sequence[Underlying],
-) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:  # fmt: skip
+    rows: Draft, underlyings: Sequence[Underlying]
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Return each row's tier, and its weight inside it."""
+    texts, exchange, kind, tradable = rows.texts, rows.exchange, rows.kind, rows.tradable
     of_nse = {u.code: u.turnover for u in underlyings if u.exchange == "NFO"}
     of_bse = {u.code: u.turnover for u in underlyings if u.exchange == "BFO"}
     weight = np.zeros(len(exchange))
@@ -276,20 +332,23 @@ def _tiers(
             known &= kind == _INDEX
         weight[known] = np.array([*found.values(), 0.0])[at[known].astype(np.int64)]
         contracted |= known
-    ine = (letters[:, :2] == (73, 78)).all(axis=1) & np.isin(letters[:, 2], (69, 57))  # INE, IN9
-    share = ine & (letters[:, 7] == 48) & (letters[:, 8] == 49)  # noqa: PLR2004 - "01", a share
-    unit = (letters[:, :3] == (73, 78, 70)).all(axis=1)  # INF, a fund's unit
-    trust = ine & (letters[:, 7] == 50) & np.isin(letters[:, 8], (51, 53))  # noqa: PLR2004 - "23" "25"
+    first, second = keys(texts["isin"]), keys(texts["isin"], 4)
+    issuer = first >> np.uint64(40)
+    class_ = second >> np.uint64(24) & np.uint64(0xFFFF)  # positions 8 and 9
+    ine = np.isin(issuer, _ISSUERS)
+    share = ine & (class_ == _TWO[0])
+    unit = issuer == _UNITS
+    trust = ine & np.isin(class_, _TWO[1:])
     main = pc.equal(texts["series"], "EQ").to_numpy(zero_copy_only=False)
     twins = pc.is_in(
         texts["isin"],
-        texts["isin"].filter(pa.array((exchange == _NSE) & tradable & (letters[:, 0] > 0))),
+        texts["isin"].filter(pa.array((exchange == _NSE) & tradable & (first > 0))),
     ).to_numpy(zero_copy_only=False)
     nse, index, t = exchange == _NSE, kind == _INDEX, _TRADED
     tier = np.select(
         [
             exchange == _MF, contracted & index, contracted & tradable & nse, index & tradable,
-            exchange == _NDX, ~tradable | (high <= 0), nse & share & main, nse & (unit | trust),
+            exchange == _NDX, ~tradable | (rows.high <= 0), nse & share & main, nse & (unit | trust),
             nse & share, ~nse & twins, ~nse & (share | unit | trust),
         ],
         [
@@ -299,93 +358,3 @@ def _tiers(
         t["debt"],
     ).astype(np.uint8)  # fmt: skip
     return tier, weight
-
-
-class _Names:
-    """Gives each row a name that no other row of its exchange has."""
-
-    def __init__(
-        self, texts: dict[str, Any], exchange: NDArray[np.uint8], tier: NDArray[np.uint8],
-        lines: NDArray[np.int64], members: list[str], member: NDArray[np.int64],
-    ) -> None:  # fmt: skip
-        self._texts, self._exchange, self._tier = texts, exchange, tier
-        self._lines, self._members, self._member = lines, members, member
-        squeezed = pc.replace_substring(pc.utf8_upper(texts["symbol"]), " ", "")
-        self._symbols = squeezed
-        self._taken: set[tuple[int, str]] = set()
-
-    def give(self, report: Report) -> tuple[Any, NDArray[np.bool_]]:
-        """Return the names that differ from the symbol, and which rows are kept."""
-        prefixed = pc.binary_join_element_wise(
-            pa.array(self._exchange.astype(str)), self._symbols, ":"
-        )
-        encoded = prefixed.dictionary_encode()
-        group = encoded.indices.to_numpy()
-        empty = pc.equal(self._symbols, "").to_numpy(zero_copy_only=False)
-        crowd = (np.bincount(group)[group] > 1) | empty
-        odd = np.flatnonzero(crowd)
-        plain = pa.array(~crowd)
-        self._taken = set(
-            zip(
-                self._exchange[~crowd].tolist(),
-                self._symbols.filter(plain).to_pylist(),
-                strict=True,
-            )
-        )
-        names = [""] * len(group)
-        kept = np.ones(len(group), bool)
-        first = self._firsts(odd, group, empty)
-        where = pa.array(odd)
-        columns = [
-            array.take(where).to_pylist()
-            for array in (self._symbols, *(self._texts[n] for n in ("series", "token", "code")))
-        ]
-        spelled = self._texts["symbol"].take(where).to_pylist()
-        rows = sorted(range(len(odd)), key=lambda i: (odd[i] not in first, i))
-        for at in rows:
-            row, symbol, series, token, code = int(odd[at]), *(column[at] for column in columns)
-            exchange = int(self._exchange[row])
-            if row in first and self._free(exchange, symbol):
-                continue
-            for name in _spellings(exchange, spelled[at], series, token, code):
-                if self._free(exchange, name.upper().replace(" ", "")):
-                    names[row] = name
-                    break
-            else:
-                kept[row] = False
-                report.skipped.append((
-                    self._members[self._member[row]], int(self._lines[row]),
-                    f"it repeats the name {EXCHANGES[exchange]}:{spelled[at]} and the code {code}",
-                ))  # fmt: skip
-        return pa.array(names, pa.string()), kept
-
-    def _firsts(
-        self, odd: NDArray[np.int64], group: NDArray[np.int64], empty: NDArray[np.bool_]
-    ) -> set[int]:
-        """Return the rows that the bare symbol means: of each group the one best, if there is one."""
-        best: dict[int, tuple[int, int, int]] = {}
-        for row in odd:
-            if empty[row]:
-                continue
-            tier = int(self._tier[row])
-            known = best.get(int(group[row]))
-            if known is None or tier < known[0]:
-                best[int(group[row])] = (tier, int(row), 1)
-            elif tier == known[0]:
-                best[int(group[row])] = (tier, known[1], known[2] + 1)
-        return {row for _, row, count in best.values() if count == 1}
-
-    def _free(self, exchange: int, name: str) -> bool:
-        if not name or (exchange, name) in self._taken:
-            return False
-        self._taken.add((exchange, name))
-        return True
-
-
-def _spellings(exchange: int, symbol: str, series: str, token: str, code: str) -> list[str]:
-    """Return names for a row that shares its symbol, the most usual first."""
-    if exchange == _NSE:
-        return [f"{symbol}-{series}", f"{symbol}~{code}"]  # as exchange and terminals write it
-    if exchange == _MF:
-        return [code]
-    return [*([token] if token.isdigit() and int(token) else []), f"{symbol}~{code}"]

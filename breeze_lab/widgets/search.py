@@ -51,8 +51,7 @@ def answer(message: dict[str, Any]) -> dict[str, Any]:
             return reply | {"says": f"{key} is on the watchlist now."}
         text = str(message.get("text", ""))[:_LONGEST_TEXT]
         limit = min(max(int(message.get("limit", 40)), 1), _MOST_ROWS)
-        found = session.current().master.search(text, limit) if text.strip() else []
-        return reply | {"groups": listing.grouped(found)}
+        return reply | listing.found(session.current().master, text, limit)
     except BreezeLabError as exc:
         return reply | {"error": str(exc)}
 
@@ -96,7 +95,9 @@ class Search(anywidget.AnyWidget):
     value = traitlets.Unicode("").tag(sync=True)
     chart = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, text: str = "", *, on_pick: Callable[[Instrument], Any] | None = None) -> None:
+    def __init__(
+        self, text: str = "", *, on_pick: Callable[[Instrument], Any] | None = None
+    ) -> None:
         """Show what `text` finds, at first."""
         self.instrument: Instrument | None = None
         self._listeners: list[Callable[[Instrument], Any]] = [on_pick] if on_pick else []

@@ -26,7 +26,7 @@ from breeze_lab_server.handlers import RESOURCE
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from breeze_lab.instruments import Instrument, SecurityMaster
+    from breeze_lab.instruments import SecurityMaster
 
 __all__ = ["InstrumentsHandler", "WatchlistHandler"]
 
@@ -96,12 +96,11 @@ def find(text: str, limit: int, market: str = "") -> dict[str, Any]:
     """
     name = market or _market()
     master, path = _masters.get(name)
-    found: list[Instrument] = master.search(text, limit) if text else []
     day = date.fromisoformat(path.stem)
     midnight = datetime.combine(day, datetime.min.time(), clock.IST)
     age_s = max((clock.now() - midnight).total_seconds(), 0.0)
     return {
-        "groups": listing.grouped(found),
+        **listing.found(master, text, limit),
         "market": name,
         "master": {"day": day.isoformat(), "age_s": round(age_s, 1)},
     }

@@ -4,12 +4,13 @@ const SESSION_POLL_MS = 3000;
 const PENDING_POLL_MS = 1000; // somebody is at the broker's login page
 const ABSENT_POLL_MS = 60_000; // no such server extension; one may come with the next server
 
-/** Say a length of time the way people do: 6 h 12 m, 12 m, 40 s. */
+/** Say a length of time the way people do: 6 h 12 m, 12 m, 40 s; never broken at a line's end. */
 function say_left(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
-  if (whole < 60) return `${whole} s`;
   const minutes = Math.floor(whole / 60);
-  return minutes < 60 ? `${minutes} m` : `${Math.floor(minutes / 60)} h ${minutes % 60} m`;
+  const words = whole < 60 ? `${whole} s`
+    : minutes < 60 ? `${minutes} m` : `${Math.floor(minutes / 60)} h ${minutes % 60} m`;
+  return words.replaceAll(" ", "\u00a0");
 }
 
 /** The one clock of a page. Widgets subscribe; nobody subscribed, nobody asked. */

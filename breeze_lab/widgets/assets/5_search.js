@@ -132,7 +132,7 @@ class SearchBox {
     this.root.dataset.rows = this.items.length;
     this.input.removeAttribute("aria-activedescendant");
     const count = this.items.length;
-    this.say(note || (text.trim() && !any ? `Nothing is called “${text.trim()}”.` : any ? `${count} found` : ""), Boolean(note));
+    this.say(note || (text.trim() && !any ? `Nothing is called “${text.trim()}”.` : any ? `${count} found` : ""), Boolean(note) && !any);
     if (any) this.activate(0);
   }
 
