@@ -429,10 +429,16 @@ def _current_one() -> Session:
 
 
 def joined() -> Session | None:
-    """Return the session to work with, joining the shared one; None when there is no good one."""
+    """Return the session to work with, joining the shared one; None when there is no good one.
+
+    Nothing is started or logged in to, and no error is raised.
+    """
+    others = accounts.facts()
+    if _current is None and (others is None or not others.good):
+        return None
     try:
         return current()
-    except (LoginError, VaultError):
+    except BreezeLabError:
         return None
 
 
