@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from breeze_lab.instruments.contracts import MAX_STRIKE, days_of, pack, unpack
 from breeze_lab.instruments.expiries import parse_date
 from breeze_lab.instruments.instrument import EXCHANGES, KINDS, ROOMS, Instrument
 from breeze_lab.instruments.keys import CODE, OWN, SYMBOL, WIDTH, isin_key, last_key, prefix_key
+from breeze_lab.instruments.packing import MAX_STRIKE, days_of, pack, unpack
 from breeze_lab.instruments.spoken import squeeze
 
 if TYPE_CHECKING:
@@ -285,6 +285,10 @@ class Book:
             for text in (self.text("name", row), self.text("token", row)) if same else ():
                 found.setdefault(squeeze(text), same)
         return found
+
+    def is_underlying(self, squeezed: str) -> bool:
+        """Say whether an underlying is called so."""
+        return squeezed in self.of_name
 
     def span(self, of: Of, *, option: bool | None = None) -> tuple[int, int]:
         """Return the rows (less the listed) of an underlying: all, its options or its futures."""

@@ -35,7 +35,7 @@ def compile_archive(archive: Archive) -> tuple[list[bytes | memoryview], Report]
     MasterError
         A member is damaged, of another format, or too large.
     """
-    report = Report(archive.digest, archive.day, warnings=list(archive.warnings))
+    report = Report(day=archive.day, warnings=list(archive.warnings))
 
     present = [layout for layout in LAYOUTS if layout.member in archive]
     by_size = sorted(
@@ -63,6 +63,7 @@ def compile_archive(archive: Archive) -> tuple[list[bytes | memoryview], Report]
         found = {layout.member: read(layout) for layout in heavy}
         some, cash, words = rest.result()
         found |= some
+        report.digest = archive.digest()
         _count(archive, [found[layout.member] for layout in present], report)
         parted = [
             one for layout in present

@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from breeze_lab.instruments import compiling, index
-from breeze_lab.instruments.contracts import Contracts, Underlying, days_of, pack
+from breeze_lab.instruments.contracts import Contracts, Underlying
 from breeze_lab.instruments.instrument import EXCHANGES, KINDS
 from breeze_lab.instruments.listed import TEXTS, Listed
+from breeze_lab.instruments.packing import days_of, pack
 from breeze_lab.instruments.report import Report
 
 if TYPE_CHECKING:

@@ -39,6 +39,7 @@ _UNITS: Final = np.uint64(int.from_bytes(b"INF", "big"))
 _TWO: Final = np.array([int.from_bytes(b, "big") for b in (b"01", b"23", b"25")], np.uint64)
 #: What keeps the first 0 to 8 bytes of a number.
 _MASKS: Final = np.array([(1 << 64) - (1 << 64 - 8 * n) if n else 0 for n in range(9)], np.uint64)
+_BLANK: Final = 32
 #: The text columns of a listed row.
 TEXTS: Final = ("symbol", "code", "token", "series", "name", "isin", "listed_as")
 _NSE, _BSE, _NDX, _MF = (EXCHANGES.index(name) for name in ("NSE", "BSE", "NDX", "MF"))
@@ -247,9 +248,13 @@ def _no_star(array: Any) -> Any:
 
 def _clean(array: Any) -> Any:
     """Return texts without outer blanks and control characters."""
-    array = pc.utf8_trim_whitespace(array)
-    data = np.frombuffer(array.buffers()[2] or b"", np.uint8)
-    if (data < 32).any():  # noqa: PLR2004 - the blank; a control character has no business in a name
+    data, starts, length = pieces(array)
+    some = length > 0
+    starts, ends = starts[some], (starts + length)[some] - 1
+    if (data[starts] <= _BLANK).any() or (data[ends] <= _BLANK).any():
+        array = pc.utf8_trim_whitespace(array)
+        data = pieces(array)[0]
+    if (data < _BLANK).any():  # a control character has no business in a name
         array = pc.replace_substring_regex(array, r"[\x00-\x1f]", " ")
     return array
 

@@ -38,7 +38,7 @@ def contracts(book: Book, text: str, limit: int, allowed: set[Exchange], today: 
     """Return the rows of the contracts that `text` (in capitals) can become, nearest first."""
     found = [
         row
-        for wish in spoken.read(text, book.of_name.__contains__)
+        for wish in spoken.read(text, book.is_underlying)
         for of in book.of_name.get(wish.underlying, ())
         if of.exchange in allowed
         for day in wish.expiry.among(book.expiries(of, option=wish.strike is not None), today)
