@@ -25,6 +25,7 @@ from urllib.parse import parse_qs, quote_plus, urlsplit
 from breeze_lab import accounts, clock, masters, processes, settings
 from breeze_lab.errors import (
     BadResponse,
+    BreezeLabError,
     LoginError,
     NotLoggedIn,
     RequestError,
