@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.verb == "lab":
             return _lab(options, rest)
         if options.verb == "stop":
-            for name in ("relay", "practice"):
+            for name in ("relay", "practice", "keeper"):
                 _stop(settings.folders().runtime, name)
             return 0
         verb = {"relay": _relay, "doctor": _doctor, "master": _master}.get(options.verb)

@@ -244,7 +244,8 @@ def _share(now: Session) -> None:
     try:
         accounts.share(now)
     except VaultError as exc:
-        warnings.warn(f"This session is this process's alone: {exc}", stacklevel=4)
+        if not now.practice:  # another process logs in to the practice market by itself
+            warnings.warn(f"This session is this process's alone: {exc}", stacklevel=4)
     else:
         now.shared = True
 
