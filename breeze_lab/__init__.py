@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from breeze_lab.checkup import doctor
-    from breeze_lab.lab import candles, history, quote, search, status
+    from breeze_lab.lab import candles, history, master, quote, search, status
     from breeze_lab.session import login, login_practice, logout
 
 __version__ = "0.1.0"
@@ -33,6 +33,7 @@ __all__ = [
     "login",
     "login_practice",
     "logout",
+    "master",
     "quote",
     "search",
     "status",
@@ -42,6 +43,7 @@ _ROOM_OF = {
     "candles": "lab",
     "doctor": "checkup",  # a module called doctor would hide the function of that name
     "history": "lab",
+    "master": "lab",
     "quote": "lab",
     "search": "lab",
     "status": "lab",

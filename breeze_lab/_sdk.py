@@ -7,50 +7,59 @@ string, an error envelope or a bare Exception. None of that leaves this room:
 each `Client` holds a private copy of the module with addresses of its own,
 and a call returns a value or raises an error of `breeze_lab.errors`.
 
-No file of the SDK is changed. What its functions see as ``requests`` is a
-small stand-in that adds a timeout, keeps connections open and remembers why a
-request failed.
+No file of the SDK is changed. What its functions see as ``requests`` is the
+small stand-in of `breeze_lab._calls`, which meters a call, refuses what does
+not read, adds a timeout and remembers why a request failed.
 """
 
 from __future__ import annotations
 
 import builtins
 import importlib.util
-import io
 import logging
 import os
 import sys
 import threading
 import types
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from breeze_lab import settings
+from breeze_lab._calls import Http, limited, manner
 from breeze_lab.errors import (
     BadResponse,
     BreezeLabError,
     LoginError,
     NotLoggedIn,
-    RateLimited,
+    OrdersRefused,
     RequestError,
     SessionExpired,
     SettingsError,
 )
+from breeze_lab.limits import CallMeter, FreeMeter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from breeze_lab.limits import Priority
     from breeze_lab.settings import Endpoints
 
-__all__ = ["READ_METHODS", "Client", "Identity", "load"]
+__all__ = ["ORDER_METHODS", "READ_METHODS", "Client", "Identity", "load"]
 
 #: The SDK methods `Client.call` may reach. Nothing that moves money or orders is here.
 READ_METHODS: Final = frozenset({
     "get_customer_details", "get_demat_holdings", "get_funds", "get_historical_data",
     "get_historical_data_v2", "get_margin", "get_names", "get_option_chain_quotes",
     "get_order_detail", "get_order_list", "get_portfolio_holdings", "get_portfolio_positions",
-    "get_quotes", "get_trade_detail", "get_trade_list",
+    "get_quotes", "get_trade_detail", "get_trade_list", "gtt_order_book", "limit_calculator",
+    "margin_calculator", "preview_order",
+})  # fmt: skip
+#: Those it reaches with orders allowed in the settings and in the call. Moving money never is.
+ORDER_METHODS: Final = frozenset({
+    "cancel_order", "gtt_single_leg_cancel_order", "gtt_single_leg_modify_order",
+    "gtt_single_leg_place_order", "gtt_three_leg_cancel_order", "gtt_three_leg_modify_order",
+    "gtt_three_leg_place_order", "modify_order", "place_order", "square_off",
 })  # fmt: skip
 
 _loading: Final = threading.Lock()  # urllib3's IPv6 flag is process-wide while the SDK loads
@@ -84,73 +93,12 @@ def _private(module: types.ModuleType, **changes: Any) -> types.ModuleType:
     return copy
 
 
-class _Http:
-    """What the SDK's functions see as ``requests``."""
-
-    def __init__(self, timeout_s: float) -> None:
-        import requests  # noqa: PLC0415 - half of what a kernel's first import would cost
-
-        self._requests = requests
-        self._session = requests.Session()
-        self._timeout_s = timeout_s
-        self.packages = requests.packages  # the SDK reaches urllib3 through it
-
-    def get(self, url: str, **options: Any) -> Any:
-        """Send a GET; a ``file:`` address is read from disk."""
-        if url.startswith("file:"):
-            response = self._requests.Response()
-            response.status_code = 200
-            with urllib.request.urlopen(url) as file:  # noqa: S310 - our own cached master
-                response.raw = io.BytesIO(file.read())
-            return response
-        return self._send("GET", url, options)
-
-    def post(self, url: str, **options: Any) -> Any:
-        """Send a POST."""
-        return self._send("POST", url, options)
-
-    def put(self, url: str, **options: Any) -> Any:
-        """Send a PUT."""
-        return self._send("PUT", url, options)
-
-    def delete(self, url: str, **options: Any) -> Any:
-        """Send a DELETE."""
-        return self._send("DELETE", url, options)
-
-    def _send(self, verb: str, url: str, options: dict[str, Any]) -> Any:
-        where = url.split("?", maxsplit=1)[0]
-        # A proxy of the environment must not be asked for an address of this machine.
-        if "//127.0.0.1" in url or "//localhost" in url or "//[::1]" in url:
-            options = {"proxies": {"no_proxy": "*"}, **options}
-        try:
-            response = self._session.request(verb, url, **{"timeout": self._timeout_s, **options})
-        except self._requests.Timeout as exc:
-            raise RequestError(
-                f"{where} did not answer within {self._timeout_s:g} s. Try again."
-            ) from exc
-        except self._requests.RequestException as exc:
-            reason = type(exc).__name__  # the text of it can hold the whole query
-            raise RequestError(
-                f"{where} could not be reached ({reason}). Check the network, then try again."
-            ) from exc
-        if response.status_code == 429:  # noqa: PLR2004 - HTTP's Too Many Requests
-            raise RateLimited(f"{where} throttles us (HTTP 429). Wait a minute, then try again.")
-        try:
-            answer = response.json()
-        except ValueError as exc:
-            raise BadResponse(
-                f"{where} answered HTTP {response.status_code} without JSON: the broker may be in "
-                "maintenance. Try again later."
-            ) from exc
-        if where.endswith("/customerdetails") and isinstance(answer, dict):
-            # The SDK would say of a refusal at the login no more than to try again later.
-            limited = _limited(str(answer.get("Error") or ""))
-            if limited is not None:
-                raise limited
-        return response
-
-
-def load(endpoints: Endpoints, master: Path, timeout_s: float = 30.0) -> types.ModuleType:
+def load(
+    endpoints: Endpoints,
+    master: Path,
+    timeout_s: float = 30.0,
+    meter: CallMeter | None = None,
+) -> types.ModuleType:
     """Load one private copy of the installed SDK that talks to `endpoints`.
 
     Parameters
@@ -161,6 +109,8 @@ def load(endpoints: Endpoints, master: Path, timeout_s: float = 30.0) -> types.M
         A security master on disk, read instead of three downloads.
     timeout_s
         Limit of every REST call.
+    meter
+        What the calls are spent from; without one they are only counted.
 
     Returns
     -------
@@ -224,7 +174,7 @@ def load(endpoints: Endpoints, master: Path, timeout_s: float = 30.0) -> types.M
             sdk: types.ModuleType = run("sdk", "breeze_connect.py", contain)
         finally:
             u3.HAS_IPV6 = ipv6
-    sdk.__dict__["requests"] = _Http(timeout_s)
+    sdk.__dict__["requests"] = Http(endpoints, meter or FreeMeter(), timeout_s)
     return sdk
 
 
@@ -256,6 +206,9 @@ class Client:
         See `load`.
     app_key, secret
         Of the registered app. Kept in memory, shown nowhere.
+    meter
+        The call budget; the app key's own, shared with all processes, when
+        left out. A market without limits needs none.
     """
 
     def __init__(
@@ -266,12 +219,18 @@ class Client:
         app_key: str,
         secret: str,
         timeout_s: float = 30.0,
+        meter: CallMeter | None = None,
     ) -> None:
         self.endpoints = endpoints
-        self._sdk = load(endpoints, master, timeout_s)
+        free = endpoints.calls == "free"
+        self.meter = meter or (FreeMeter() if free else CallMeter.of(app_key))
+        self._sdk = load(endpoints, master, timeout_s, self.meter)
         self._secret = secret
         self._breeze = self._sdk.BreezeConnect(api_key=app_key)
         self.identity: Identity | None = None
+        self._sdk.ApificationBreeze.error_exception = _ours_first(
+            self._sdk.ApificationBreeze.error_exception
+        )
 
     def __repr__(self) -> str:
         return f"Client({self.endpoints.name!r}, {self.identity!r})"
@@ -323,20 +282,35 @@ class Client:
     def raw(self) -> Any:
         """Return the logged-in, unmodified ``BreezeConnect``, its name tables filled.
 
-        For scripts written against the SDK. What it answers is its own: None,
-        strings and swallowed errors included, and nothing is refused.
+        For scripts written against the SDK. What it answers is its own, None
+        and strings included. What does not read raises `OrdersRefused` before
+        it is sent, and every call is spent from the meter.
         """
         if not self._breeze.stock_script_dict_list:
             self._breeze.get_stock_script_list()
         return self._breeze
 
-    def call(self, method: str, **arguments: Any) -> Any:
+    def call(
+        self,
+        method: str,
+        *,
+        priority: Priority = "interactive",
+        on_wait: Callable[[float], None] | None = None,
+        on_turn: Callable[[], None] | None = None,
+        orders: bool = False,
+        **arguments: Any,
+    ) -> Any:
         """Call a read method of the SDK; return its ``Success`` value.
 
         Parameters
         ----------
         method
-            One of `READ_METHODS`.
+            One of `READ_METHODS`; with `orders`, one of `ORDER_METHODS` too.
+        priority, on_wait, on_turn
+            See `breeze_lab._calls.manner`.
+        orders
+            The caller means to move orders. Refused all the same unless the
+            settings allow it for this account, and always on a Hub.
         arguments
             As the SDK takes them.
 
@@ -347,20 +321,41 @@ class Client:
 
         Raises
         ------
+        OrdersRefused
+            The method is not a read method. Nothing was sent.
         RequestError
-            The method is not a read method, or the call failed.
+            The call failed.
         NotLoggedIn, SessionExpired, RateLimited, BadResponse
         """
         if method not in READ_METHODS:
-            raise RequestError(
-                f"{method} is out of reach: only calls that read are allowed "
-                f"({', '.join(sorted(READ_METHODS))})."
-            )
+            self._allow_orders(method, orders=orders)
         try:
-            answer = getattr(self._breeze, method)(**arguments)
+            with manner(priority, on_wait, on_turn, orders=method in ORDER_METHODS):
+                answer = getattr(self._breeze, method)(**arguments)
         except Exception as exc:
             raise _typed(exc, method) from exc
         return _value(answer, method)
+
+    def _allow_orders(self, method: str, *, orders: bool) -> None:
+        """Refuse a method that does not read, unless everybody who has a say agreed."""
+        if method not in ORDER_METHODS:
+            raise OrdersRefused(
+                f"{method} is out of reach: only calls that read are allowed "
+                f"({', '.join(sorted(READ_METHODS))})."
+            )
+        account = self.identity.user_id if self.identity else ""
+        if settings.on_hub():
+            why = "on a Hub nothing moves orders, whatever the settings"
+        elif account not in settings.orders_allowed():
+            why = (
+                "the settings do not allow orders of this account. To allow them, start Jupyter "
+                "with BREEZE_LAB_ALLOW_ORDERS set to its user id"
+            )
+        elif not orders:
+            why = "say so in the call too: session.call(..., orders=True)"
+        else:
+            return
+        raise OrdersRefused(f"{method} is out of reach: {why}. Nothing was sent.")
 
     def _login_error(self, exc: Exception) -> BreezeLabError:
         ours = _cause(exc)
@@ -391,18 +386,20 @@ def _cause(exc: BaseException | None) -> BreezeLabError | None:
     return None
 
 
+def _ours_first(theirs: Callable[..., None]) -> Callable[..., None]:
+    """Let errors of ours through where the SDK would wrap them in a bare one."""
+
+    def error_exception(self: object, func_name: str, error: Exception) -> None:
+        ours = _cause(error)
+        if ours is not None:
+            raise ours
+        theirs(self, func_name, error)
+
+    return error_exception
+
+
 def _typed(exc: Exception, method: str) -> BreezeLabError:
     return _cause(exc) or BadResponse(f"{method} failed inside breeze-connect: {exc}")
-
-
-def _limited(error: str) -> RateLimited | None:
-    """Return what a refusal over the call budget means, or None when it is none."""
-    lowered = error.lower()
-    if "limit exceed" not in lowered:
-        return None
-    span = next((word for word in ("day", "second") if f"per {word}" in lowered), "minute")
-    wait = "It counts anew tomorrow." if span == "day" else f"Wait a {span}, then try again."
-    return RateLimited(f"The broker's calls per {span} are used up. {wait}")
 
 
 def _value(answer: Any, method: str) -> Any:
@@ -417,9 +414,9 @@ def _value(answer: Any, method: str) -> Any:
     lowered = error.lower()
     if "no data found" in lowered or "result not found" in lowered:
         return []
-    limited = _limited(error)
-    if limited is not None:
-        raise limited
+    over = limited(error)
+    if over is not None:
+        raise over
     if any(
         sign in lowered
         for sign in ("invalid checksum", "invalid session", "resource not available")

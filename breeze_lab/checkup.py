@@ -108,9 +108,10 @@ class Checkup:
     def _repr_html_(self) -> str:
         marks = {"ok": "#1a7f37", "trouble": "#cf222e", "not checked": "#6e7781"}
         left = "style='text-align:left'"
+        name = "style='text-align:left;vertical-align:top;white-space:nowrap'"
         rows = "".join(
-            f"<tr><td {left}><b style='color:{marks[line.state]}'>{line.state}</b></td>"
-            f"<th {left}>{escape(line.name)}</th><td {left}>{escape(line.figure + _since(line))}"
+            f"<tr><td {name}><b style='color:{marks[line.state]}'>{line.state}</b></td>"
+            f"<th {name}>{escape(line.name)}</th><td {left}>{escape(line.figure + _since(line))}"
             f"{'<br>&rarr; ' + escape(line.step) if line.step else ''}</td></tr>"
             for line in self.lines
         )

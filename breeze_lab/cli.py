@@ -218,21 +218,12 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _master(options: argparse.Namespace) -> int:
+    if options.action == "check":
+        return _check_master(options.file)
     import warnings
 
     from breeze_lab import masters
 
-    if options.action == "check":
-        if options.file is None:
-            raise BreezeLabError("Which file? breeze-lab master check SecurityMaster.zip")
-        report = masters.check(options.file)
-        for name, rows in report.rows.items():
-            print(f"{name:<22} {rows:>9,} rows, {report.kept.get(name, 0):>9,} kept")
-        for member, line, reason in report.skipped:
-            print(f"{member}:{line}: {reason}")
-        for text in report.warnings:
-            print(f"warning: {text}")
-        return 0
     endpoints = settings.ICICI
     if options.practice:
         record = processes.running(settings.folders().runtime, "practice")
@@ -241,11 +232,29 @@ def _master(options: argparse.Namespace) -> int:
         endpoints = settings.Endpoints.from_dict(record, name="practice")
     if options.action == "fetch":
         with warnings.catch_warnings():
+            warnings.simplefilter("always")
             warnings.showwarning = lambda said, *_rest: print(f"warning: {said}", file=sys.stderr)
             print(masters.fetch(endpoints, accept=options.accept))
-    for day in masters.days(endpoints) if options.action == "list" else ():
-        print(day.isoformat())
+    else:
+        print(*masters.days(endpoints), sep="\n")
     print(masters.describe(endpoints))
+    for text in masters.notes(endpoints):
+        print(f"note: {text}")
+    return 0
+
+
+def _check_master(path: Path | None) -> int:
+    from breeze_lab import masters
+
+    if path is None:
+        raise BreezeLabError("Which file? breeze-lab master check SecurityMaster.zip")
+    report = masters.check(path)
+    for name, rows in report.rows.items():
+        print(f"{name:<22} {rows:>9,} rows, {report.kept.get(name, 0):>9,} kept")
+    for member, line, reason in report.skipped:
+        print(f"{member}:{line}: {reason}")
+    for text in report.warnings:
+        print(f"warning: {text}")
     return 0
 
 

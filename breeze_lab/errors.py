@@ -7,6 +7,11 @@ messages, because a message ends up in notebooks, logs and screenshots.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
 __all__ = [
     "AmbiguousInstrument",
     "BadResponse",
@@ -114,7 +119,25 @@ class RequestError(BreezeLabError):
 
 
 class RateLimited(RequestError):
-    """The broker refused the call because its call budget is used up."""
+    """The call budget is used up: the broker refused a call, or we would not send it.
+
+    Parameters
+    ----------
+    message
+        What happened and when to try again.
+    span
+        What is used up: ``"minute"``, ``"day"`` or ``"second"`` (of orders).
+    until
+        When it counts anew, aware IST; None when only the broker knows.
+    """
+
+    def __init__(
+        self, message: str, *, span: str = "minute", until: datetime | None = None
+    ) -> None:
+        """Keep what is used up, and until when, beside the message."""
+        super().__init__(message)
+        self.span = span
+        self.until = until
 
 
 class BadResponse(RequestError):

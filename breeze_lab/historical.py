@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from breeze_lab.instruments import Instrument
+    from breeze_lab.limits import Priority
     from breeze_lab.session import Session
 
 __all__ = ["COLUMNS", "Window", "candles", "latest", "plan", "resample_frame"]
@@ -40,6 +41,10 @@ _SOURCE: Final = {
     Interval.S5: Interval.S1, Interval.M3: Interval.M1,
     Interval.M15: Interval.M5, Interval.H1: Interval.M30,
 }  # fmt: skip
+
+
+#: Up to this many calls somebody may be waiting in front of a chart.
+_FEW_CALLS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +153,11 @@ def candles(
         native_start = clock.from_epoch(floor)
         first = start if native_start == start else native_start + interval.length
     windows = plan(instrument, interval, native_start, end)
+    # Many calls are a backfill, which leaves room for whoever waits for a single answer.
+    priority: Priority = "interactive" if len(windows) <= _FEW_CALLS else "backfill"
     rows: list[dict[str, Any]] = []
     for number, window in enumerate(windows, 1):
-        rows += _fetch(session, instrument, native, window)
+        rows += _fetch(session, instrument, native, window, priority)
         if progress is not None:
             progress(number, len(windows))
     frame = _frame(rows)
@@ -229,13 +236,13 @@ def _reach_back(instrument: Instrument, native: Interval, end: datetime, bars: i
 
 
 def _fetch(
-    session: Session, instrument: Instrument, native: Interval, window: Window
+    session: Session, instrument: Instrument, native: Interval, window: Window, priority: Priority
 ) -> list[dict[str, Any]]:
     """Return the rows of one window; a cut answer is completed from its old end."""
     rows: list[dict[str, Any]] = []
     end = window.end
     while True:
-        part = _call(session, instrument, native, Window(window.start, end))
+        part = _call(session, instrument, native, Window(window.start, end), priority)
         rows = part + rows
         if len(part) < MAX_CANDLES_PER_CALL:
             return rows
@@ -246,16 +253,22 @@ def _fetch(
 
 
 def _call(
-    session: Session, instrument: Instrument, native: Interval, window: Window
+    session: Session,
+    instrument: Instrument,
+    native: Interval,
+    window: Window,
+    priority: Priority = "interactive",
 ) -> list[dict[str, Any]]:
     """Make one call; return its rows, oldest first."""
+    fields: dict[str, Any] = instrument.broker_fields()
     rows = session.call(
         "get_historical_data_v2",
+        priority=priority,
         interval=_NATIVE[native],
         from_date=_broker_time(window.start),
         # The broker's range includes its end.
         to_date=_broker_time(window.end - timedelta(seconds=1)),
-        **instrument.broker_fields(),
+        **fields,
     )
     if not isinstance(rows, list):
         raise BadResponse(f"History answered {type(rows).__name__} instead of a list.")

@@ -15,18 +15,20 @@ from typing import TYPE_CHECKING, Any
 from breeze_lab import accounts, clock, masters, processes, session, settings
 from breeze_lab.bars import Interval
 from breeze_lab.errors import ProcessError, SettingsError
+from breeze_lab.limits import FreeMeter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pandas as pd
 
-    from breeze_lab.instruments import Instrument
+    from breeze_lab.instruments import Instrument, SecurityMaster
+    from breeze_lab.limits import CallMeter
     from breeze_lab.quotes import Quote
     from breeze_lab.session import Session
     from breeze_lab.widgets import LiveChart
 
-__all__ = ["Status", "candles", "history", "quote", "search", "status"]
+__all__ = ["Status", "candles", "history", "master", "quote", "search", "status"]
 
 #: A chart starts with this many bars: two NSE days of minutes fit, and it paints in a blink.
 _CHART_BARS = 300
@@ -152,6 +154,33 @@ def search(text: str, limit: int = 20) -> list[Instrument]:
     return session.current().master.search(text, limit)
 
 
+def master(day: str | date | None = None) -> SecurityMaster:
+    """Return the security master: every instrument there is, or was on a past day.
+
+    Parameters
+    ----------
+    day
+        ``"2026-11-26"`` or a date: its contracts are found although they are expired by now. The
+        one in use by default.
+
+    Raises
+    ------
+    MasterError
+        That day's is not kept; the message names the days that are.
+    NotLoggedIn, SessionExpired, SettingsError
+
+    Examples
+    --------
+    >>> breeze_lab.master("2026-11-26").resolve("NIFTY 24NOV 24500 CE")  # doctest: +SKIP
+    """
+    now = session.current()
+    if day is None:
+        return now.master
+    if not isinstance(day, date) or isinstance(day, datetime):
+        day = _moment(day).date()
+    return masters.load(now.endpoints, day)
+
+
 @dataclass(frozen=True)
 class Status:
     """Who is logged in, until when, over which endpoints, and how old the feed is."""
@@ -176,10 +205,9 @@ def status() -> Status:
     known = session.peek()
     lines = _session_lines(known)
     if known is not None:
-        meter = known.meter
         lines.update(_weather_lines(practice=known.practice))
         lines["master"] = masters.describe(known.endpoints)
-        lines["calls"] = f"{meter.used} of {meter.limit} in the last minute, {meter.total} in all"
+        lines["calls"] = _calls_line(known.meter)
     lines.update(_relay_lines())
     lines["market time"] = f"{clock.now():%d-%m-%Y %H:%M:%S} IST"
     if known is not None:
@@ -209,6 +237,19 @@ def _session_lines(known: Session | None) -> dict[str, str]:
         if ended
         else f"good until {until:%d-%m-%Y %H:%M} IST, {_span(left)} left",
     }
+
+
+def _calls_line(meter: CallMeter) -> str:
+    """Return what is used and left of the call budget, of all processes together."""
+    use = meter.use()
+    if isinstance(meter, FreeMeter):
+        return f"{meter.total} of this process; {use.note}"
+    spans = [
+        (use.minute, meter.limit, "in the last minute"),
+        (use.today, meter.limit_today, "today"),
+    ]
+    parts = [f"{used} of {most} {when}, {max(0, most - used)} left" for used, most, when in spans]
+    return "; ".join([*parts, use.note] if use.note else parts)
 
 
 def _weather_lines(*, practice: bool) -> dict[str, str]:

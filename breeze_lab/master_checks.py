@@ -57,13 +57,16 @@ class Kept:
     fetched
         When it became the good one, aware IST, ISO text.
     says
-        What of it is worth knowing: a lacking member, a fall in rows.
+        What is said at every login: a lacking member, a fall in rows, a new oddity.
+    notes
+        Oddities it was read with all the same, and how many rows were left out.
     """
 
     rows: dict[str, int]
     contents: str
     fetched: str
     says: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def count(self) -> int:
@@ -97,15 +100,22 @@ def examine(path: Path, source: str, compiled: Callable[[str], Path]) -> tuple[d
     fetched = clock.now()
     try:
         contents, day = contents_of(path), market_day(path) or fetched.date()
-        report = SecurityMaster.compile(path, compiled(contents))
+        report = SecurityMaster.compile(path, compiled(contents), lacking=True)
     except zipfile.BadZipFile as exc:
         raise MasterError(
             f"{where} answered a damaged zip ({exc}), so it is no security master."
         ) from exc
     except MasterError as exc:
-        raise MasterError(f"{where} answered no security master: {exc}") from exc
+        said = str(exc).replace(path.name, "the zip").rstrip(".")
+        raise MasterError(f"{where} answered no security master: {said}.") from exc
     rows = {name: count for name, count in report.rows.items() if count}
-    return day, Kept(rows=rows, contents=contents, fetched=fetched.isoformat(timespec="seconds"))
+    notes = [text for text in report.warnings if not text.endswith("is not in the master.")]
+    if report.skipped:
+        member, line, reason = report.skipped[0]
+        notes.append(f"{len(report.skipped):,} rows left out, the first {member}:{line}: {reason}.")
+    return day, Kept(
+        rows=rows, contents=contents, fetched=fetched.isoformat(timespec="seconds"), notes=notes
+    )
 
 
 def glance(content: bytes) -> str:
@@ -128,8 +138,11 @@ def contents_of(path: Path) -> str:
     ------
     BadZipFile
     """
-    with zipfile.ZipFile(path) as archive:
-        parts = sorted((one.filename, one.CRC, one.file_size) for one in archive.infolist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = sorted((one.filename, one.CRC, one.file_size) for one in archive.infolist())
+    except (ValueError, NotImplementedError, EOFError) as exc:  # a directory of nonsense
+        raise zipfile.BadZipFile(str(exc)) from exc
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
@@ -166,6 +179,7 @@ def compare(
     ]
     if before is None:
         return says, ""
+    says += [text for text in found.notes if text not in before.notes]
     falls = {
         name: 1 - found.rows.get(name, 0) / rows
         for name, rows in before.rows.items()

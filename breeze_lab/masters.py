@@ -232,8 +232,10 @@ def open_zip(path: Path) -> SecurityMaster:
     from breeze_lab.instruments import SecurityMaster  # noqa: PLC0415 - on first use
 
     compiled = _compiled(master_checks.contents_of(path))
-    if not compiled.exists():
-        SecurityMaster.compile(path, compiled)
+    if compiled.exists():
+        with contextlib.suppress(MasterError):  # of another version of ours, or damaged
+            return SecurityMaster.load(compiled)
+    SecurityMaster.compile(path, compiled, lacking=True)
     return SecurityMaster.load(compiled)
 
 
@@ -260,6 +262,15 @@ def tags(endpoints: Endpoints) -> downloads.Tags | None:
     if newest(endpoints) is None or index.url != endpoints.master_url:
         return None
     return downloads.Tags(index.url, index.etag, index.modified)
+
+
+def notes(endpoints: Endpoints) -> list[str]:
+    """Return the oddities that the master in use was read with."""
+    folder = _folder(endpoints)
+    index = _read_index(folder)
+    path = _current(folder, index)
+    known = _known(index, path) if path is not None else None
+    return [*known.says, *known.notes] if known is not None else []
 
 
 def describe(endpoints: Endpoints) -> str:

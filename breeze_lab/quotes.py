@@ -85,7 +85,12 @@ def fetch(session: Session, instrument: Instrument) -> Quote:
         The broker's answer has no row of this instrument.
     NotLoggedIn, SessionExpired, RateLimited, RequestError
     """
-    arguments = {"expiry_date": "", "right": "", "strike_price": "", **instrument.broker_fields()}
+    arguments: dict[str, Any] = {
+        "expiry_date": "",
+        "right": "",
+        "strike_price": "",
+        **instrument.broker_fields(),
+    }
     rows = session.call("get_quotes", **arguments)
     # A cash question is answered with two rows, NSE and BSE, whichever was asked.
     row = next((r for r in rows if r.get("exchange_code") == instrument.exchange), None)

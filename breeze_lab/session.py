@@ -33,13 +33,13 @@ from breeze_lab.errors import (
     SettingsError,
     VaultError,
 )
-from breeze_lab.limits import CallMeter
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from breeze_lab._sdk import Client, Identity
     from breeze_lab.instruments import Instrument, SecurityMaster
+    from breeze_lab.limits import CallMeter, Priority
     from breeze_lab.settings import Endpoints
 
 __all__ = [
@@ -91,7 +91,6 @@ class Session:
     client: Client = field(repr=False)
     identity: Identity
     until: datetime
-    meter: CallMeter = field(default_factory=CallMeter, repr=False)
     master_path: Path | None = field(default=None, repr=False)
     keys: accounts.Keys | None = field(default=None, repr=False)
     serial: str = field(default_factory=accounts.new_serial)
@@ -106,6 +105,11 @@ class Session:
         return self.endpoints.name == "practice"
 
     @property
+    def meter(self) -> CallMeter:
+        """The call budget of the app key, shared by all processes of the user."""
+        return self.client.meter
+
+    @property
     def master(self) -> SecurityMaster:
         """Every instrument, read on first use."""
         with _lock:
@@ -118,22 +122,44 @@ class Session:
         """Return the one instrument `name` means; see `SecurityMaster.resolve`."""
         return self.master.resolve(name)
 
-    def call(self, method: str, **arguments: Any) -> Any:
+    def call(
+        self,
+        method: str,
+        *,
+        priority: Priority = "interactive",
+        orders: bool = False,
+        **arguments: Any,
+    ) -> Any:
         """Call one read method of the SDK within the call budget.
+
+        Parameters
+        ----------
+        priority
+            Who waits for the answer: ``"live"``, ``"interactive"`` or
+            ``"backfill"``; see `breeze_lab.limits.CallMeter.spend`.
+        orders
+            The call is meant to move orders; see `breeze_lab._sdk.Client.call`.
 
         Raises
         ------
         SessionExpired
             It is past `until` and nothing is sent; or the broker says so, and
             then the session has ended for every later call too.
+        OrdersRefused
+            The method does not read, and orders are not allowed.
         RequestError, RateLimited, BadResponse
             See `breeze_lab._sdk.Client.call`.
         """
         self.check()
-        self.meter.spend(self._say_wait)
-        self.check()  # it may have ended while we waited
         try:
-            return self.client.call(method, **arguments)
+            return self.client.call(
+                method,
+                priority=priority,
+                on_wait=self._say_wait,
+                on_turn=self.check,  # it may have ended while we waited
+                orders=orders,
+                **arguments,
+            )
         except SessionExpired as exc:
             self.end(f"at {clock.now():%H:%M} IST: the broker no longer accepted it")
             raise exc from None

@@ -14,7 +14,9 @@ from typing import Any, Final
 
 from breeze_lab.errors import SettingsError
 
-__all__ = ["ICICI", "MAX_CANDLES_PER_CALL", "Endpoints", "Folders", "folders"]
+__all__ = [
+    "ICICI", "MAX_CANDLES_PER_CALL", "Endpoints", "Folders", "folders", "on_hub", "orders_allowed",
+]  # fmt: skip
 
 #: The broker silently cuts an answer to its newest 1,000 candles.
 MAX_CANDLES_PER_CALL: Final = 1000
@@ -26,6 +28,8 @@ class Endpoints:
 
     The two REST addresses end in ``/`` because endpoint names are appended as
     text. Of the three streams only scheme, host and port count.
+    ``calls`` is ``"limited"``, or ``"free"`` for a practice market on this
+    machine that was started without limits; nobody else's calls are free.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Endpoints:
     ohlc_url: str
     master_url: str
     login_url: str
+    calls: str = "limited"
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], name: str | None = None) -> Endpoints:
@@ -48,12 +53,16 @@ class Endpoints:
         """
         try:
             named = {"name": name, **data} if name else data
-            addresses = {field: str(named[field]) for field in cls.__dataclass_fields__}
+            addresses = {
+                field: str(named[field]) for field in cls.__dataclass_fields__ if field != "calls"
+            }
         except KeyError as exc:
             raise SettingsError(f"The endpoints lack {exc}.") from exc
         # A login address may arrive with the app key in it; the key is not an address.
         addresses["login_url"] = addresses["login_url"].partition("?")[0]
-        return cls(**addresses)
+        free = data.get("no_limits") is True or data.get("calls") == "free"
+        here = addresses["api_url"].startswith(("http://127.0.0.1:", "http://[::1]:"))
+        return cls(**addresses, calls="free" if free and here else "limited")
 
     def to_dict(self) -> dict[str, str]:
         """Return the addresses as a plain mapping."""
@@ -99,9 +108,16 @@ class Folders:
         path = self.runtime / f"{name}.sock"
         if len(os.fsencode(path)) < 100:  # noqa: PLR2004 - the kernel's limit is 104 to 108
             return path
-        digest = hashlib.sha256(os.fsencode(self.runtime)).hexdigest()[:12]
-        short = Path(tempfile.gettempdir()) / f"breeze-lab-{os.getuid()}-{digest}"
-        return _private(short) / f"{name}.sock"
+        return self.stand_in(self.runtime) / f"{name}.sock"
+
+    @staticmethod
+    def stand_in(folder: Path) -> Path:
+        """Return a private folder below the temporary one that stands in for `folder`.
+
+        Every process of the user finds the same.
+        """
+        digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+        return _private(Path(tempfile.gettempdir()) / f"breeze-lab-{os.getuid()}-{digest}")
 
 
 def folders() -> Folders:
@@ -123,6 +139,39 @@ def folders() -> Folders:
         _private(cache / "breeze-lab"),
         _private(data / "breeze-lab"),
     )
+
+
+def on_hub() -> bool:
+    """Say whether this process was started by a JupyterHub."""
+    return any(name.startswith("JUPYTERHUB_") for name in (*os.environ, *_first_environment()))
+
+
+def orders_allowed() -> frozenset[str]:
+    """Return the user ids for which ``BREEZE_LAB_ALLOW_ORDERS`` allows orders.
+
+    What counts is the environment that the process was started with: a cell
+    that sets the variable changes nothing, so a notebook cannot allow itself.
+    Ids are separated by commas; naming the account keeps a permission that was
+    meant for the practice market from holding for a real one.
+    """
+    value = _first_environment().get("BREEZE_LAB_ALLOW_ORDERS", "")
+    return frozenset(filter(None, (word.strip() for word in value.split(","))))
+
+
+_AT_IMPORT: Final = {
+    name: value
+    for name, value in os.environ.items()
+    if name.startswith(("JUPYTERHUB_", "BREEZE_LAB_ALLOW_ORDERS"))
+}
+
+
+def _first_environment() -> dict[str, str]:
+    """Return the environment this process began with; where it cannot be read, that of import."""
+    try:
+        text = Path("/proc/self/environ").read_bytes().decode(errors="replace")
+    except OSError:
+        return _AT_IMPORT
+    return dict(entry.split("=", 1) for entry in text.split("\0") if "=" in entry)
 
 
 def _private(path: Path) -> Path:

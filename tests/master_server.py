@@ -10,16 +10,8 @@ import threading
 import time
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 from breeze_lab.settings import Endpoints
-
-REAL = Path(__file__).parent.parent.parent / "shared/data"
-HEADERS = {
-    "NSEScripMaster.txt": 61, "BSEScripMaster.txt": 34, "FONSEScripMaster.txt": 69,
-    "FOBSEScripMaster.txt": 69, "CDNSEScripMaster.txt": 69, "MCXScripMaster.txt": 27,
-    "MFScripMaster.txt": 17,
-}  # fmt: skip
 
 
 class FileServer:
@@ -157,12 +149,6 @@ def serving(body=b""):
         yield server
     finally:
         server.close()
-
-
-def real_zip():
-    """The recorded master, or None where it is not beside this clone."""
-    path = REAL / "securitymaster-sample" / "SecurityMaster.zip"
-    return path.read_bytes() if path.exists() else None
 
 
 def members(data):

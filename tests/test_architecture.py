@@ -35,6 +35,7 @@ LAYERS = {
         "vault",
         "accounts",
         "limits",
+        "_calls",
         "_sdk",
         "downloads",
         "master_checks",

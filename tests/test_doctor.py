@@ -19,6 +19,7 @@ from weather import control_of, market
 import breeze_lab
 from breeze_lab import checkup, cli, clock, errors, session, settings
 from breeze_lab.checkup import Line, judge
+from breeze_lab.limits import CallMeter
 from breeze_lab.practice.faults.kinds import order
 from breeze_lab.probes import Patient
 
@@ -99,7 +100,7 @@ WEATHER = [
 
 
 @pytest.mark.parametrize(("words", "lines", "culprit", "says"), WEATHER, ids=lambda x: str(x)[:20])
-def test_the_culprit_is_named(logged_in, calm, words, lines, culprit, says):
+def test_the_culprit_is_named(logged_in, calm, words, lines, culprit, says):  # noqa: PLR0917
     """Ordered trouble is found where it was ordered, and nowhere else, in less than ten seconds."""
     begin(calm, words)
     begun = time.monotonic()
@@ -282,7 +283,7 @@ def dated(ahead_s):
         def log_message(self, *_args):
             pass
 
-        def date_time_string(self, timestamp=None):
+        def date_time_string(self, *_args):
             return formatdate(time.time() + ahead_s, usegmt=True)
 
         def do_GET(self):
@@ -351,15 +352,18 @@ def test_an_ended_session_is_the_accounts(logged_in):
     assert found.culprit == "account"
 
 
-def test_a_used_up_minute_is_not_waited_for(logged_in):
+def test_a_used_up_minute_is_not_waited_for(logged_in, tmp_path):
     """The doctor asks nothing when there is no call left, and says so."""
-    for _ in range(logged_in.meter.limit - logged_in.meter.used):
-        logged_in.meter.spend()
+    logged_in.client.meter = CallMeter(tmp_path / "calls.db", limit=5)
+    for _ in range(5):
+        logged_in.meter.spend().done()
     begun = time.monotonic()
     found = checkup.doctor()
     assert time.monotonic() - begun < 5
+    assert logged_in.meter.total == 5
     assert found["calls"].state == "not checked"
     assert troubled(found) == {"call budget"}
+    assert found["call budget"].figure.startswith("5 of 5 calls in the last minute, 5 of 5,000")
     assert found.culprit == "account"
 
 

@@ -14,16 +14,19 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 
 import pytest
+import real_master
 from master_server import fewer, members, packed, serving
 from waiting import until
 
-from breeze_lab import clock, downloads, errors, master_checks, masters
+import breeze_lab
+from breeze_lab import clock, downloads, errors, master_checks, masters, session, settings
 from breeze_lab.practice.exchange import contracts
 from breeze_lab.practice.exchange import master as practice_master
 from breeze_lab.practice.exchange.prices import Prices
 
 HASTY = downloads.Limits(connect_s=1, read_s=0.5, total_s=3)
 TODAY = (2026, 11, 26)
+FONSE = "FONSEScripMaster.txt"
 
 
 @pytest.fixture(scope="module")
@@ -318,7 +321,7 @@ def test_a_missing_member_is_refused_while_there_is_better(server, parts, name):
 
 def test_each_day_is_kept_and_found_again(server, parts):
     """Two days later the first day's names are still there; a weekend has Friday's."""
-    friday = packed({**parts, "note.txt": b"friday"}, (2026, 11, 27))
+    friday = packed({**parts, FONSE: parts[FONSE] + b"\r\n"}, (2026, 11, 27))
     masters.fetch(server.endpoints())
     server.serve(friday, '"two"')
     masters.fetch(server.endpoints())
@@ -394,5 +397,38 @@ def test_planted_swap_without_check_would_be_seen(server, parts, monkeypatch):
     """The planted fault: a room that believes everything fails the tests above."""
     masters.fetch(server.endpoints())
     monkeypatch.setattr(master_checks, "compare", lambda *_: ([], ""))
-    server.serve(packed({**parts, "NSEScripMaster.txt": b""}, (2026, 11, 27)), '"two"')
+    short = {**parts, "NSEScripMaster.txt": fewer(parts["NSEScripMaster.txt"], 0.1)}
+    server.serve(packed(short, (2026, 11, 27)), '"two"')
     assert masters.fetch(server.endpoints()).stem == "2026-11-27", "the gate is compare's"
+
+
+def test_the_real_master_of_a_past_day_is_found_with_its_expired_contracts(server, home):
+    """All rows of a recorded day; months later its contracts still have their names."""
+    zipped = real_master.path("securitymaster-2026-07-30/SecurityMaster.zip")
+    if zipped is None:
+        pytest.skip("the real security master is not here")
+    server.serve(zipped.read_bytes(), '"real"')
+    path = masters.fetch(server.endpoints("icici"))
+    assert path.stem == "2026-07-30"
+    found = masters.load(server.endpoints("icici"), date(2026, 7, 30))
+    assert found.resolve("NIFTY 25-Aug-2026 24500 CE").expiry == date(2026, 8, 25)
+    assert "138,859 rows" in masters.describe(server.endpoints("icici"))
+
+
+def test_a_session_gives_the_master_of_any_kept_day(practice, home, parts):
+    """``breeze_lab.master()`` is the session's; with a day it is that day's; a wrong one is said."""
+    endpoints = settings.Endpoints.from_dict(practice, name="practice")
+    session.login(
+        practice["app_key"], practice["secret"], practice["api_session"], endpoints=endpoints
+    )
+    try:
+        assert names(breeze_lab.master()) == "RELIND"
+        assert "master" in breeze_lab.status().lines
+        day = masters.days(endpoints)[-1]
+        assert names(breeze_lab.master(day.isoformat())) == "RELIND"
+        with pytest.raises(errors.MasterError, match="is not kept"):
+            breeze_lab.master("2020-01-01")
+        with pytest.raises(errors.SettingsError, match="no date"):
+            breeze_lab.master("yesterday")
+    finally:
+        session.logout()

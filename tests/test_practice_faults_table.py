@@ -621,7 +621,7 @@ def test_maintenance_shuts_the_login_too(calls):
     with pytest.raises(Exception, match="Invalid JSON format in API response"):
         calls.sdk.login("12345678")
     with pytest.raises(errors.BadResponse, match="HTTP 503 without JSON"):
-        calls.lab_login(now.api_session)
+        calls.lab_login(now.keys.api_session)
     with pytest.raises(errors.BadResponse, match="%breeze_practice clear"):
         calls.login()
     heals(calls, fault)

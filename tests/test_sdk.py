@@ -178,7 +178,7 @@ def test_bad_credentials_are_login_errors(practice, master_path):
         good.login("00000000")
 
 
-def test_an_api_session_that_can_be_exchanged_once_is_enough(tmp_path, master_path):
+def test_an_api_session_that_can_be_exchanged_once_is_enough(home, tmp_path, master_path):
     """The account's name is missing then; everything else works."""
     with market(tmp_path, "--one-shot") as record:
         endpoints = Endpoints.from_dict(record, name="practice")

@@ -8,14 +8,27 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pandas as pd
 import pytest
 
 import breeze_lab
-from breeze_lab import cli, clock, errors, historical, processes, session, settings
+from breeze_lab import (
+    _sdk,
+    cli,
+    clock,
+    errors,
+    historical,
+    lab,
+    processes,
+    quotes,
+    session,
+    settings,
+)
 from breeze_lab.bars import Interval
+from breeze_lab.limits import CallMeter
 
 
 @pytest.fixture
@@ -261,11 +274,16 @@ def test_other_options_of_a_running_practice_market_are_not_ignored(home):
         session.logout()
 
 
-def test_a_full_call_budget_is_waited_out_and_said(logged_in, capsys):
-    """The call after the hundredth of a minute waits, says for how long, and then works."""
-    meter = logged_in.meter
-    meter.limit, meter.span_s = 2, 1.5
-    for _ in range(3):
-        breeze_lab.quote("RELIANCE")
+def test_a_full_call_budget_is_waited_out_and_said(logged_in, practice, home, capsys):
+    """The call that finds the minute full waits, says for how long, and then works."""
+    meter = CallMeter(home / "data" / "calls.db", limit=2)
+    keys = {"app_key": practice["app_key"], "secret": practice["secret"]}
+    client = _sdk.Client(logged_in.endpoints, logged_in.master_path, **keys, meter=meter)
+    client.resume(logged_in.identity)
+    now = replace(logged_in, client=client)
+    with meter._book.writing() as page:
+        page.pretend(2, page.now - 58.5)
+    quotes.fetch(now, now.resolve("RELIANCE"))
     assert re.search(r"Waiting [12] s: the broker allows 2 calls", capsys.readouterr().err)
-    assert meter.total == 3
+    assert meter.total == 1
+    assert "1 of 2 in the last minute, 1 left; 3 of 5000 today" in lab._calls_line(meter)

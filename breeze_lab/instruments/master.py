@@ -79,11 +79,18 @@ class SecurityMaster:
         return Report(**{**facts, "day": self.day, "skipped": skipped})
 
     @classmethod
-    def compile(cls, source: str | os.PathLike[str], out: str | os.PathLike[str]) -> Report:
+    def compile(
+        cls, source: str | os.PathLike[str], out: str | os.PathLike[str], *, lacking: bool = False
+    ) -> Report:
         """Turn the broker's zip at `source` into the compiled file `out`.
 
         The file is written beside its place, flushed and renamed (mode 0600): a
         reader sees the old one or the new one.
+
+        Parameters
+        ----------
+        lacking
+            Take a zip that lacks members, as long as it lists stocks; its warnings name them.
 
         Returns
         -------
@@ -98,8 +105,10 @@ class SecurityMaster:
         """
         from breeze_lab.instruments.archive import Archive  # noqa: PLC0415 - a warm start needs none
         from breeze_lab.instruments.compiling import compile_archive  # noqa: PLC0415 - loads pyarrow
+        from breeze_lab.instruments.layouts import REQUIRED  # noqa: PLC0415 - see above
 
-        parts, report = compile_archive(Archive.open(Path(source)))
+        required = frozenset[str]() if lacking else REQUIRED
+        parts, report = compile_archive(Archive.open(Path(source), required=required))
         write(Path(out), parts)
         return report
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import queue
-import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -128,21 +127,19 @@ def in_words(exc: BaseException) -> str:
         if not isinstance(inner, BaseException):
             break
         exc = inner
-    for kind, words in (
-        (socket.gaierror, "the name is not known"), (ConnectionRefusedError, "connection refused"),
-        (ConnectionResetError, "connection reset"),
-    ):  # fmt: skip
-        if any(isinstance(one, kind) for one in seen):
+    kinds = " ".join(cls.__name__ for one in seen for cls in type(one).__mro__)
+    for sign, words in _SIGNS.items():
+        if sign in kinds:
             return words
-    kinds = " ".join(type(one).__name__ for one in seen)
-    if "SSL" in kinds or "Certificate" in kinds:
-        return "its certificate is not trusted"
-    if "InvalidMessage" in kinds or "ConnectionClosed" in kinds:
-        return "the connection was cut"
-    if "NameResolution" in kinds:
-        return "the name is not known"
-    if "ConnectTimeout" in kinds:
-        return f"no connection in {CONNECT_S:.0f} s"
-    if "Timeout" in kinds:
-        return f"connected, but no answer in {READ_S:.0f} s"
     return f"no answer ({type(seen[0]).__name__})"
+
+
+#: What a failure is called, by the name of a class in the chain of its causes; the first counts.
+_SIGNS: Final = {
+    "gaierror": "the name is not known", "NameResolution": "the name is not known",
+    "ConnectionRefused": "connection refused", "ConnectionReset": "connection reset",
+    "SSL": "its certificate is not trusted", "Certificate": "its certificate is not trusted",
+    "InvalidMessage": "the connection was cut", "ConnectionClosed": "the connection was cut",
+    "ConnectTimeout": f"no connection in {CONNECT_S:.0f} s",
+    "Timeout": f"connected, but no answer in {READ_S:.0f} s",
+}  # fmt: skip

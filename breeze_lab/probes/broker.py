@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Final, Literal
 
 from breeze_lab.errors import BreezeLabError, RateLimited, RequestError, SessionExpired
+from breeze_lab.limits import FreeMeter
 from breeze_lab.probes import CONNECT_S, READ_S, Finding, Patient, in_words
 from breeze_lab.probes.asking import NoAnswerError, ask
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["login_page", "master", "rest", "stream"]
 
 _SERVER_TROUBLE: Final = 500
+#: A part of the minute is kept for what is live; a call that has to wait tells nothing.
+_SPARE: Final = 0.1
 _LAST_GOOD: Final = "The last good one is used meanwhile."
 
 
@@ -80,10 +84,11 @@ def rest(patient: Patient) -> Finding:
 
 
 def _read_call(patient: Patient, now: Session) -> Finding:
-    if now.meter.used >= now.meter.limit:
-        return Finding(
-            "not checked", "the calls of this minute are used up", "Run this again in a minute."
-        )
+    meter = now.meter
+    if not isinstance(meter, FreeMeter) and (
+        meter.left < meter.limit * _SPARE or meter.left_today < 1 or meter.note
+    ):  # it would wait
+        return Finding("not checked", "the calls are nearly used up", "Run this again in a minute.")
     begun = time.monotonic()
     try:
         now.call("get_funds")
@@ -133,4 +138,5 @@ def stream(which: Literal["stream", "feeds", "ohlc"]) -> Callable[[Patient], Fin
 
 
 def _first_sentence(exc: BaseException) -> str:
-    return str(exc).partition(". ")[0].rstrip(".")
+    """Return what happened, without the address it happened at and the advice behind it."""
+    return re.sub(r"^https?://\S+ ", "", str(exc).partition(". ")[0].rstrip("."))

@@ -12,6 +12,7 @@ from typing import Final
 from breeze_lab import __version__, accounts, clock, processes, settings
 from breeze_lab import vault as vaults
 from breeze_lab.errors import BreezeLabError
+from breeze_lab.limits import FreeMeter
 from breeze_lab.probes import Finding, Patient
 
 __all__ = ["budget", "disk", "kept_master", "relay", "session", "vault", "versions"]
@@ -83,7 +84,7 @@ def vault(_patient: Patient) -> Finding:
         found = vaults.open()
     except BreezeLabError as exc:
         return Finding("trouble", str(exc), "See docs/login.md for the vaults there are.")
-    return Finding("ok", f"{found.backend}: {found.describe()}")
+    return Finding("ok", f"{found.backend}: {found.describe().partition('. ')[0].rstrip('.')}")
 
 
 def session(patient: Patient) -> Finding:
@@ -92,25 +93,27 @@ def session(patient: Patient) -> Finding:
     shared = accounts.facts()
     if now is None:
         if shared is not None and shared.broker == patient.endpoints.name and not shared.good:
-            return Finding("trouble", f"ended: {shared.reason}", _AGAIN)
+            return Finding("trouble", f"ended {shared.reason}", _AGAIN)
         return Finding("not checked", "nobody is logged in here", "Run %breeze_login.")
     if now.ended:
-        return Finding("trouble", f"ended: {now.ended}", _AGAIN)
+        return Finding("trouble", f"ended {now.ended}", _AGAIN)
     left = int((now.until - clock.now()).total_seconds())
     figure = f"good until {now.until:%d-%m-%Y %H:%M} IST, {left // 3600} h {left // 60 % 60} m left"
     return Finding("ok", f"{figure}{', shared' if now.shared else ', of this process alone'}")
 
 
 def budget(patient: Patient) -> Finding:
-    """Say how many calls are left."""
+    """Say how many calls are left, of all processes together."""
     if patient.session is None:
         return Finding("not checked", "calls are counted by account, and nobody is logged in")
     meter = patient.session.meter
-    figure = f"{meter.used} of {meter.limit} calls used in the last minute"
-    today = getattr(meter, "used_today", None)
-    if today is not None:
-        figure += f", {today:,} today"
-    if meter.used >= meter.limit or getattr(meter, "left_today", 1) <= 0:
+    use = meter.use()
+    if isinstance(meter, FreeMeter):
+        return Finding("ok", use.note)
+    figure = f"{use.minute} of {meter.limit} calls in the last minute"
+    figure += f", {use.today:,} of {meter.limit_today:,} today"
+    if use.note or use.minute >= meter.limit or use.today >= meter.limit_today:
+        figure += f"; {use.note}" if use.note else ""
         return Finding("trouble", figure, "Wait: calls are refused until some of them are older.")
     return Finding("ok", figure)
 
