@@ -54,8 +54,9 @@ class BreezeMagics(Magics):
             known = session.joined()
             if known is not None:
                 print(  # noqa: T201 - see below
-                    f"Logged in as {known.identity.name} until {known.until:%d-%m-%Y %H:%M} IST, "
-                    "by the session that all your notebooks share."
+                    f"Logged in to {'the practice market' if known.practice else 'ICICI Direct'} "
+                    f"as {known.identity.name} until {known.until:%d-%m-%Y %H:%M} IST: all your "
+                    "notebooks share the session."
                 )
             return Login(rehearse=True) if words else Login()
         options = _options(words[1:])
