@@ -21,7 +21,7 @@ from breeze_lab import __version__, processes, settings
 from breeze_lab.errors import BreezeLabError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["main"]
 
@@ -38,8 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         Arguments without the program's name; those of the process by default.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] == ["practice"]:  # it has its own options
-        return _practice(words[1:])
+    # The practice market has its own options, and a word that a login does not know may be a key.
+    own = {"practice": _practice, "login": _login, "logout": _logout}.get("".join(words[:1]))
+    if own is not None:
+        return own(words[1:])
     parser = _parser()
     # `breeze-lab --no-browser` is `breeze-lab lab --no-browser`.
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
@@ -51,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.verb == "lab":
             return _lab(options, rest)
         if options.verb == "stop":
-            for name in ("relay", "practice"):
+            for name in ("relay", "practice", "keeper"):
                 _stop(settings.folders().runtime, name)
             return 0
         verb = {"relay": _relay, "doctor": _doctor, "master": _master}.get(options.verb)
@@ -82,6 +84,27 @@ def _practice(words: list[str]) -> int:
     return 0
 
 
+def _login(words: list[str]) -> int:
+    from breeze_lab import terminal
+
+    return _said(lambda: terminal.login(words))
+
+
+def _logout(words: list[str]) -> int:
+    from breeze_lab import terminal
+
+    return _said(lambda: terminal.logout(words))
+
+
+def _said(work: Callable[[], int]) -> int:
+    """Return what `work` returns; an error of ours is its message."""
+    try:
+        return work()
+    except BreezeLabError as exc:
+        print(f"{type(exc).__name__}: {exc}", file=sys.stderr)
+        return 1
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="breeze-lab", description="Research Indian markets in Jupyter."
@@ -95,6 +118,8 @@ def _parser() -> argparse.ArgumentParser:
     lab.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
     lab.add_argument("--no-practice", action="store_true", help="do not start the practice market")
     verbs.add_parser("practice", help="run the practice market, or drive it (help)", add_help=False)
+    verbs.add_parser("login", help="log in to ICICI Direct, or practice", add_help=False)
+    verbs.add_parser("logout", help="log out everywhere; --forget the keys too", add_help=False)
     verbs.add_parser("status", help="who is logged in, and how the feed is")
     verbs.add_parser("stop", help="end the relay and the practice market")
     doctor = verbs.add_parser("doctor", help="is it me, or the broker?")

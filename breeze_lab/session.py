@@ -25,6 +25,7 @@ from urllib.parse import parse_qs, quote_plus, urlsplit
 from breeze_lab import accounts, clock, masters, processes, settings
 from breeze_lab.errors import (
     BadResponse,
+    BreezeLabError,
     LoginError,
     NotLoggedIn,
     RequestError,
@@ -269,7 +270,8 @@ def _share(now: Session) -> None:
     try:
         accounts.share(now)
     except VaultError as exc:
-        warnings.warn(f"This session is this process's alone: {exc}", stacklevel=4)
+        if not now.practice:  # another process logs in to the practice market by itself
+            warnings.warn(f"This session is this process's alone: {exc}", stacklevel=4)
     else:
         now.shared = True
 
@@ -429,10 +431,16 @@ def _current_one() -> Session:
 
 
 def joined() -> Session | None:
-    """Return the session to work with, joining the shared one; None when there is no good one."""
+    """Return the session to work with, joining the shared one; None when there is no good one.
+
+    Nothing is started or logged in to, and no error is raised.
+    """
+    others = accounts.facts()
+    if _current is None and (others is None or not others.good):
+        return None
     try:
         return current()
-    except (LoginError, VaultError):
+    except BreezeLabError:
         return None
 
 

@@ -22,7 +22,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from breeze_lab import accounts, errors, settings
 from breeze_lab.errors import BreezeLabError, LoginError, ProcessError
@@ -34,15 +34,21 @@ if TYPE_CHECKING:
     from breeze_lab.settings import Endpoints
 
 __all__ = [
+    "BROKERS",
     "Desk",
     "Outcome",
     "Pending",
+    "account",
+    "broker_origins",
     "exchange",
     "find_api_session",
     "login_url",
     "named_session",
+    "practice",
 ]
 
+#: Whose login can be asked for; ``practice`` is a rehearsal.
+BROKERS: Final = ("icici", "practice")
 #: How long a login may take: an OTP that does not come, a page left open.
 PENDING_S: Final = 600.0
 #: How long a redirect may take from its arrival to its second request.
@@ -306,6 +312,64 @@ def exchange(
         kind = getattr(errors, str(answer["error"]), LoginError)
         raise kind(str(answer["message"]))
     return Outcome(**answer)
+
+
+def practice() -> Outcome:
+    """Log in to the practice market for all processes, starting it when none runs.
+
+    Raises
+    ------
+    LoginError
+        A real account is logged in.
+    BreezeLabError
+        As `exchange`.
+    """
+    from breeze_lab import session  # noqa: PLC0415 - it is above us, and light until a login
+
+    now = accounts.facts()
+    if now is not None and now.good and not now.practice:
+        raise LoginError(
+            f"{now.name} is logged in to ICICI Direct. Log out first: invented prices never take "
+            "the place of a real account."
+        )
+    record = session.start_practice()
+    api_session = session.page_session(record["login_url"])
+    keys = accounts.Credentials(record["app_key"], record["secret"])
+    return exchange(settings.Endpoints.from_dict(record, name="practice"), keys, api_session)
+
+
+def account(broker: str) -> tuple[Endpoints, Credentials]:
+    """Return where a broker is, and the kept keys for it; ``practice`` is started when needed.
+
+    Raises
+    ------
+    LoginError
+        No keys are kept.
+    SettingsError
+        There is no such broker.
+    """
+    from breeze_lab import session  # noqa: PLC0415 - see practice
+
+    if broker not in BROKERS:
+        raise errors.SettingsError(f"There is no broker {broker[:20]!r}.")
+    keys = accounts.credentials(broker)
+    if keys is None:
+        raise LoginError("Type the app key and its secret first.")
+    if broker == "icici":
+        return settings.ICICI, keys
+    return settings.Endpoints.from_dict(session.start_practice(), name="practice"), keys
+
+
+def broker_origins() -> set[str]:
+    """Return the origins whose pages may post a login back: the broker's, and a rehearsal's."""
+    from breeze_lab import session  # noqa: PLC0415 - see practice
+
+    addresses = [settings.ICICI.login_url]
+    record = session.practice_record()
+    if record is not None:
+        addresses.append(str(record["login_url"]))
+    parts = [urlsplit(address) for address in addresses]
+    return {f"{part.scheme}://{part.netloc}".lower() for part in parts}
 
 
 def main() -> int:

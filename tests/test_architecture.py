@@ -42,6 +42,7 @@ LAYERS = {
         "masters",
         "session",
         "signin",
+        "doorstep",
     },
     "data": {"historical", "quotes", "feed", "relay"},
     "drawing": {"charts", "_chart_scripts"},

@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 from jupyter_server.auth.decorator import allow_unauthenticated
 from tornado import web
 
-from breeze_lab import session, settings, signin
+from breeze_lab import signin
 from breeze_lab.errors import BreezeLabError, LoginError
 from breeze_lab_server.pages import AMBER, RESOURCE, Page, welcome
 
@@ -183,7 +183,7 @@ class CallbackHandler(Page):
         """
         origin = self.request.headers.get("Origin", "")
         ours = f"{self.request.protocol}://{self.request.host}"
-        if origin.lower() not in {"null", ours.lower(), *_broker_origins()}:
+        if origin.lower() not in {"null", ours.lower(), *signin.broker_origins()}:
             raise _Refused(
                 HTTPStatus.FORBIDDEN, "Not from the broker",
                 "Another website tried to log this Lab in. Nothing was changed.",
@@ -221,16 +221,3 @@ def _no_login() -> NoReturn:
         "A login counts for ten minutes, once, in the browser that started it. Start it again "
         "from your notebook.",
     )  # fmt: skip
-
-
-def _broker_origins() -> set[str]:
-    """Return the origins whose pages may post here: the broker's, and a rehearsal's."""
-    addresses = [settings.ICICI.login_url]
-    record = session.practice_record()
-    if record is not None:
-        addresses.append(str(record["login_url"]))
-    origins = set()
-    for address in addresses:
-        parts = urlsplit(address)
-        origins.add(f"{parts.scheme}://{parts.netloc}".lower())
-    return origins

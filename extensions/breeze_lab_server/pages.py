@@ -13,7 +13,8 @@ from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from tornado import web
 
 from breeze_lab.errors import BreezeLabError
-from breeze_lab_server.accountant import BROKERS, Accountant, default_broker
+from breeze_lab.signin import BROKERS
+from breeze_lab_server.accountant import Accountant, default_broker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
