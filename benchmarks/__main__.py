@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-BENCHMARKS = ("practice", "startup")
+BENCHMARKS = ("names", "practice", "startup")
 
 
 def main() -> None:

@@ -48,7 +48,6 @@ class Archive:
     """The opened zip; `read` gives a member's bytes."""
 
     where: str
-    digest: str
     day: date | None
     warnings: list[str] = field(default_factory=list)
     _bytes: bytes = b""
@@ -109,9 +108,11 @@ class Archive:
             raise MasterError(f"{where} declares {total:,} bytes of text: no master is so large.")
         warnings = [f"{name} is not in the master." for name in sorted(known - found.keys())]
         warnings += [f"{name} is not known and was left out." for name in others]
-        return cls(
-            where, hashlib.sha256(content).hexdigest(), _day(found), warnings, content, found
-        )
+        return cls(where, _day(found), warnings, content, found)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the zip, in hex."""
+        return hashlib.sha256(self._bytes).hexdigest()
 
     def __contains__(self, member: str) -> bool:
         return member in self._members

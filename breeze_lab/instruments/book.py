@@ -7,15 +7,16 @@ underlying, expiry, strike and right. Nothing is loaded but what is asked for.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from breeze_lab.instruments.contracts import MAX_STRIKE, days_of, pack, unpack
 from breeze_lab.instruments.expiries import parse_date
 from breeze_lab.instruments.instrument import EXCHANGES, KINDS, ROOMS, Instrument
 from breeze_lab.instruments.keys import CODE, OWN, SYMBOL, WIDTH, isin_key, last_key, prefix_key
+from breeze_lab.instruments.packing import MAX_STRIKE, days_of, pack, unpack
 from breeze_lab.instruments.spoken import squeeze
 
 if TYPE_CHECKING:
@@ -71,10 +72,18 @@ class Book:
         self.contract = columns.array("contract")
         self.underlyings = [Of(at, facts) for at, facts in enumerate(columns.facts["underlyings"])]
         self._names, self._name_rows = columns.array("names"), columns.array("name_rows")
+        self._words, self._word_at = columns.array("words"), columns.array("word_at")
+        self._word_rows = columns.array("word_rows")
+        self._lot, self._tick = columns.array("lot"), columns.array("tick")
+        self._terms = columns.array("contract_terms")
+        self._all_terms = tuple(
+            columns.array(f"terms_{name}").tolist() for name in ("lot", "tick", "own")
+        )
         self._isins = (columns.array("isins"), columns.array("second_isins"))
         self._tokens = columns.array("token_numbers")
         self._contract_tokens = columns.array("contract_token")
         self._kind, self._tradable = columns.array("kind"), columns.array("tradable")
+        self._expiries: dict[tuple[int, bool], list[date]] = {}
         self._texts = {
             name: columns.texts(name)
             for name in ("symbol", "code", "token", "series", "name", "isin", "listed_as")
@@ -89,28 +98,28 @@ class Book:
         """Return one row as a value."""
         if row >= self.listed:
             return self._contract(row - self.listed)
-        text, column = self._texts, self.columns.array
+        text = self._texts
         return Instrument(
             symbol=text["symbol"][row], stock_code=text["code"][row],
             exchange=EXCHANGES[self.exchange[row]], token=text["token"][row],
             name=text["name"][row], kind=KINDS[self._kind[row]], isin=text["isin"][row],
-            lot_size=int(column("lot")[row]), tick_size=int(column("tick")[row]) / _TICKS,
+            lot_size=int(self._lot[row]), tick_size=int(self._tick[row]) / _TICKS,
             series=text["series"][row], tradable=bool(self._tradable[row]),
             listed_as=text["listed_as"][row],
         )  # fmt: skip
 
     def _contract(self, at: int) -> Instrument:
         whose, option, expiry, strike, put = unpack(int(self.contract[at]))
-        of, column = self.underlyings[whose], self.columns.array
+        of = self.underlyings[whose]
+        lot, tick, own = (column[self._terms[at]] for column in self._all_terms)
         right: Right | None = ("PE" if put else "CE") if option else None
         return Instrument(
             symbol=of.symbol, stock_code=of.code, exchange=of.exchange,
-            token=str(column("contract_token")[at]), name=of.name,
+            token=str(self._contract_tokens[at]), name=of.name,
             kind="option" if option else "future",
-            lot_size=int(column("contract_lot")[at]),
-            tick_size=int(column("contract_tick")[at]) / _TICKS,
+            lot_size=lot, tick_size=tick / _TICKS,
             expiry=expiry, strike=strike if option else None, right=right,
-            tradable=bool(column("contract_own")[at]),
+            tradable=bool(own),
         )  # fmt: skip
 
     def text(self, name: str, row: int) -> str:
@@ -154,8 +163,11 @@ class Book:
     def starting(self, prefix: str) -> NDArray[np.uint32]:
         """Return the listed rows with a symbol, index name or code that begins so, sorted."""
         low, high = self.range(self._names, prefix_key(prefix), last_key(prefix))
-        entries = np.unique(self._name_rows[low:high])
-        rows = np.unique(entries >> np.uint32(2))
+        entries = self._name_rows[low:high]
+        rows = np.sort(entries >> np.uint32(2))
+        first = np.ones(len(rows), bool)
+        first[1:] = rows[1:] != rows[:-1]
+        rows = rows[first]
         if len(prefix.encode()) <= WIDTH:
             return rows
         fitting = {
@@ -221,8 +233,16 @@ class Book:
     @staticmethod
     def range(column: NDArray[np.uint64], first: int, last: int) -> tuple[int, int]:
         """Return where a sorted column holds the numbers from `first` to `last`."""
-        low = np.searchsorted(column, np.uint64(first), "left")
-        return int(low), int(np.searchsorted(column, np.uint64(last), "right"))
+        # On the buffer itself: numpy's own search takes five times as long to be called.
+        numbers: Any = column.data
+        low = bisect_left(numbers, first)
+        return low, bisect_right(numbers, last, low)
+
+    def rows_with_words(self, first: int, last: int) -> NDArray[np.uint32]:
+        """Return the listed rows with words whose keys lie between two, some twice."""
+        low, high = self.range(self._words, first, last)
+        found: NDArray[np.uint32] = self._word_rows[self._word_at[low] : self._word_at[high]]
+        return found
 
     def key(self, key: str) -> int | None:
         """Return the row of a key in capitals, None when there is none."""
@@ -266,6 +286,10 @@ class Book:
                 found.setdefault(squeeze(text), same)
         return found
 
+    def is_underlying(self, squeezed: str) -> bool:
+        """Say whether an underlying is called so."""
+        return squeezed in self.of_name
+
     def span(self, of: Of, *, option: bool | None = None) -> tuple[int, int]:
         """Return the rows (less the listed) of an underlying: all, its options or its futures."""
         if option is None:
@@ -288,9 +312,13 @@ class Book:
 
     def expiries(self, of: Of, *, option: bool) -> list[date]:
         """Return the expiries of an underlying's futures or options, sorted."""
-        low, high = self.span(of, option=option)
-        days = np.unique((self.contract[low:high] >> np.uint64(35)) & np.uint64(0xFFFF))
-        return [unpack(int(day) << 35)[2] for day in days]
+        known = self._expiries.get((of.number, option))
+        if known is None:
+            low, high = self.span(of, option=option)
+            days = np.unique((self.contract[low:high] >> np.uint64(35)) & np.uint64(0xFFFF))
+            known = [unpack(int(day) << 35)[2] for day in days]
+            self._expiries[of.number, option] = known
+        return known
 
     def of_expiry(self, of: Of, day: date) -> tuple[int, int]:
         """Return the rows (less the listed) of an underlying's options of one expiry."""

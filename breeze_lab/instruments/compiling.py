@@ -6,6 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
+
 from breeze_lab.errors import MasterError
 from breeze_lab.instruments import columns, contracts, index, listed, tables
 from breeze_lab.instruments.archive import MAX_ROWS, Archive
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["compile_archive", "parts"]
 
+#: The largest members of contracts, which have as much text as all others take to be named.
+_HEAVY = 2
+
 
 def compile_archive(archive: Archive) -> tuple[list[bytes | memoryview], Report]:
     """Return the parts of the compiled file, and what became of every row.
@@ -29,32 +35,35 @@ def compile_archive(archive: Archive) -> tuple[list[bytes | memoryview], Report]
     MasterError
         A member is damaged, of another format, or too large.
     """
-    report = Report(archive.digest, archive.day, warnings=list(archive.warnings))
+    report = Report(day=archive.day, warnings=list(archive.warnings))
 
     present = [layout for layout in LAYOUTS if layout.member in archive]
-    heavy = max(
-        (x for x in present if x.derivatives), key=lambda layout: archive.size(layout.member)
+    by_size = sorted(
+        (layout for layout in present if layout.derivatives),
+        key=lambda layout: -archive.size(layout.member),
     )
+    heavy = by_size[:_HEAVY]
 
     def read(layout: Layout) -> Table | contracts.Part:
         table = tables.read(archive.read(layout.member), layout)
         return contracts.part(table) if layout.derivatives else table
 
     def lighter() -> tuple[dict[str, Table | contracts.Part], listed.Draft, index.Words]:
-        some = {layout.member: read(layout) for layout in present if layout is not heavy}
+        some = {layout.member: read(layout) for layout in present if layout not in heavy}
         cash = listed.draft(
             [one for one in some.values() if isinstance(one, tables.Table)],
             [one for one in some.values() if isinstance(one, contracts.Part) and len(one.spots)],
         )
-        return some, cash, index.words(cash.texts)
+        return some, cash, index.words(cash.texts, cash.kind)
 
-    # Two cores: one reads the largest member, the other all the rest and their words. Inflating,
-    # parsing and sorting are outside the GIL.
+    # Two cores: one reads the largest members, the other the rest, their names and words.
+    # Inflating, parsing and sorting are outside the GIL.
     with ThreadPoolExecutor(1, "master") as pool:
         rest = pool.submit(lighter)
-        largest = read(heavy)
+        found = {layout.member: read(layout) for layout in heavy}
         some, cash, words = rest.result()
-        found = {**some, heavy.member: largest}
+        found |= some
+        report.digest = archive.digest()
         _count(archive, [found[layout.member] for layout in present], report)
         parted = [
             one for layout in present
@@ -88,6 +97,22 @@ def _count(archive: Archive, found: list[Table | contracts.Part], report: Report
         raise MasterError(f"{archive.where} has {total:,} rows: no master has so many.")
 
 
+def _terms(derivatives: contracts.Contracts) -> dict[str, NDArray[Any]]:
+    """Return lot, tick and whether the token is its own, of which there are a few hundred sets."""
+    whole = derivatives.lot.astype(np.uint64) << np.uint64(32)
+    whole |= derivatives.tick.astype(np.uint64) << np.uint64(1)
+    whole |= derivatives.own.astype(np.uint64)
+    encoded = pa.array(whole).dictionary_encode()
+    distinct = encoded.dictionary.to_numpy()
+    small = np.uint16 if len(distinct) < 1 << 16 else np.uint32
+    return {
+        "contract_terms": encoded.indices.to_numpy().astype(small),
+        "terms_lot": (distinct >> np.uint64(32)).astype(np.uint32),
+        "terms_tick": (distinct >> np.uint64(1) & np.uint64(0x7FFFFFFF)).astype(np.uint32),
+        "terms_own": (distinct & np.uint64(1)).astype(np.uint8),
+    }
+
+
 def parts(
     cash: listed.Listed,
     derivatives: contracts.Contracts,
@@ -99,8 +124,7 @@ def parts(
         "exchange": cash.exchange, "kind": cash.kind, "tier": cash.tier,
         "tradable": cash.tradable.astype("u1"), "lot": cash.lot, "tick": cash.tick,
         "contract": derivatives.packed, "contract_token": derivatives.token,
-        "contract_lot": derivatives.lot, "contract_tick": derivatives.tick,
-        "contract_own": derivatives.own.astype("u1"),
+        **_terms(derivatives),
     }  # fmt: skip
     for name in listed.TEXTS:
         found |= columns.text_columns(name, cash.texts[name])

@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from breeze_lab.instruments import compiling, index
-from breeze_lab.instruments.contracts import Contracts, Underlying, days_of, pack
+from breeze_lab.instruments.contracts import Contracts, Underlying
 from breeze_lab.instruments.instrument import EXCHANGES, KINDS
 from breeze_lab.instruments.listed import TEXTS, Listed
+from breeze_lab.instruments.packing import days_of, pack
 from breeze_lab.instruments.report import Report
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def few(instruments: Iterable[Instrument]) -> bytes:
     all_of = list(reversed(unique.values()))
     cash = [i for i in all_of if i.expiry is None]
     listed = _listed(cash)
-    indexed = index.build(listed, index.words(listed.texts))
+    none = pa.array([""] * len(cash), pa.string())
+    indexed = index.build(listed, index.words({**listed.texts, "second": none}, listed.kind))
     return b"".join(compiling.parts(listed, _contracts(all_of), indexed, Report()))
 
 
@@ -46,7 +48,6 @@ def _listed(cash: list[Instrument]) -> Listed:
         np.array([int(i.token) if i.token.isdecimal() else 0 for i in cash], np.uint32),
         np.array([i.lot_size for i in cash], np.uint32),
         np.array([round(i.tick_size * 10_000) for i in cash], np.uint32),
-        pa.array([""] * len(cash), pa.string()),
         np.arange(len(cash)),
     )
 

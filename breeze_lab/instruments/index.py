@@ -45,45 +45,66 @@ class Words:
 
     Parameters
     ----------
-    keys, rows
-        Shape (n,): first eight bytes of each word, sorted, and whose it is.
+    keys, at
+        Shape (k,) and (k + 1,): first eight bytes of each word once, sorted, and where
+        its rows begin.
+    rows
+        Shape (n,): whose the words are.
     vocabulary, signatures
         Shape (m,): distinct beginnings that a typing error can be one of.
+    names, name_rows, name_kinds
+        Shape (t,): first eight bytes of each name, sorted, whose and what it is.
+    isins, second_isins
+        Shape (rows,): as numbers, 0 for none.
     """
 
     keys: NDArray[np.uint64]
+    at: NDArray[np.uint32]
     rows: NDArray[np.uint32]
     vocabulary: NDArray[np.uint64]
     signatures: NDArray[np.uint64]
+    names: NDArray[np.uint64]
+    name_rows: NDArray[np.uint32]
+    name_kinds: NDArray[np.uint32]
+    isins: NDArray[np.uint64]
+    second_isins: NDArray[np.uint64]
 
 
-def words(texts: dict[str, Any]) -> Words:
-    """Return the words of a draft's (or any) names and symbols."""
+def words(texts: dict[str, Any], kind: NDArray[np.uint8]) -> Words:
+    """Return the words and names of a draft (or any listed rows)."""
     found, of_row = _words(texts["name"])
     order = _sorted(found)
     found = found[order]
-    symbols = keys(_squeezed(texts["symbol"]))
-    vocabulary = _vocabulary(np.sort(symbols), found)
-    return Words(found, of_row[order], vocabulary, signatures(vocabulary))
+    names, name_rows, name_kinds = _names(texts, kind)
+    vocabulary = _vocabulary(names[name_kinds != CODE], found)
+    first = _firsts(found)
+    at = np.append(np.flatnonzero(first), len(found)).astype(np.uint32)
+    return Words(
+        found[first], at, of_row[order], vocabulary, signatures(vocabulary),
+        names, name_rows, name_kinds,
+        _isins(texts["isin"]), _isins(texts["second"]),
+    )  # fmt: skip
 
 
 def build(listed: Listed, drafted: Words) -> dict[str, NDArray[Any]]:
-    """Return the columns of the index."""
-    rank = np.full(drafted.rows.max(initial=0) + 1, _NO_ROW, np.uint32)
-    fits = listed.drafted[listed.drafted < len(rank)]
-    rank[fits] = np.flatnonzero(listed.drafted < len(rank)).astype(np.uint32)
-    word_rows = rank[drafted.rows]
-    of_words = drafted.keys
-    if (word_rows == _NO_ROW).any():  # a row that was left out has no words
-        of_words, word_rows = of_words[word_rows != _NO_ROW], word_rows[word_rows != _NO_ROW]
-    names, payload = _names(listed)
-    order = np.argsort(names)
+    """Return the columns of the index, of the rows in their static order."""
+    rank = np.full(len(drafted.isins), _NO_ROW, np.uint32)
+    rank[listed.drafted] = np.arange(len(listed.drafted), dtype=np.uint32)
+    word_rows, at = rank[drafted.rows], drafted.at
+    names, name_rows, kinds = drafted.names, rank[drafted.name_rows], drafted.name_kinds
+    if len(listed.drafted) < len(rank):  # a row that was left out has no names
+        left_out = word_rows == _NO_ROW
+        before = np.concatenate([[0], np.cumsum(~left_out)])
+        word_rows, at = word_rows[~left_out], before[at].astype(np.uint32)
+        there = name_rows != _NO_ROW
+        names, name_rows, kinds = names[there], name_rows[there], kinds[there]
     return {
-        "names": names[order], "name_rows": payload[order],
-        "words": of_words, "word_rows": word_rows,
-        "isins": _isins(listed.texts["isin"]), "second_isins": _isins(listed.second),
+        "names": names, "name_rows": name_rows << np.uint32(2) | kinds,
+        "words": drafted.keys, "word_at": at, "word_rows": word_rows,
+        "isins": drafted.isins[listed.drafted],
+        "second_isins": drafted.second_isins[listed.drafted],
         "vocabulary": drafted.vocabulary, "signatures": drafted.signatures,
-        "pairs": np.bitwise_count(drafted.signatures), "token_numbers": listed.number,
+        "token_numbers": listed.number,
     }  # fmt: skip
 
 
@@ -91,12 +112,13 @@ def _squeezed(array: Any) -> Any:
     return pc.replace_substring(pc.utf8_upper(array), " ", "")
 
 
-def _names(listed: Listed) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
-    size = len(listed.tier)
-    rows = np.arange(size, dtype=np.uint32)
-    texts = listed.texts
+def _names(
+    texts: dict[str, Any], kind: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint64], NDArray[np.uint32], NDArray[np.uint32]]:
+    """Return the key of each name, sorted, its row and its kind."""
+    rows = np.arange(len(kind), dtype=np.uint32)
     named = np.flatnonzero(pc.not_equal(texts["listed_as"], "").to_numpy(zero_copy_only=False))
-    index = np.flatnonzero(listed.kind == _KINDS_INDEX)
+    index = np.flatnonzero(kind == _KINDS_INDEX)
     parts = [
         (texts["symbol"], rows, SYMBOL),
         (texts["listed_as"].take(pa.array(named)), rows[named], OWN),
@@ -106,9 +128,13 @@ def _names(listed: Listed) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
     ]
     squeezed = _squeezed(pa.concat_arrays([array for array, _, _ in parts]))
     found = keys(squeezed)
-    payload = np.concatenate([of << np.uint32(2) | np.uint32(kind) for _, of, kind in parts])
-    some = found > 0
-    return found[some], payload[some]
+    whose = np.concatenate([of for _, of, _ in parts])
+    kinds = np.repeat(
+        np.array([number for *_, number in parts], np.uint32), [len(of) for _, of, _ in parts]
+    )
+    order = np.argsort(found)
+    order = order[found[order] > 0]
+    return found[order], whose[order], kinds[order]
 
 
 def _words(array: Any) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
@@ -171,6 +197,11 @@ def _sorted(found: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 def _distinct(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return sorted keys once each; numpy's own `unique` hashes, which takes five times as long."""
+    return keys[_firsts(keys)]
+
+
+def _firsts(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Return where sorted keys change."""
     first = np.ones(len(keys), bool)
     first[1:] = keys[1:] != keys[:-1]
-    return keys[first]
+    return first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -38,8 +39,11 @@ def isin_key(text: str) -> int:
 
 def signature(text: str) -> int:
     """Return the pairs of neighbours in the first eight bytes of `text` as 64 bits."""
-    key = np.array([prefix_key(text)], np.uint64)
-    return int(signatures(key)[0])
+    letters = text.encode()[:WIDTH]
+    found = 0
+    for one, two in itertools.pairwise(letters):
+        found |= 1 << ((one * 37 + two * 11) & 63)
+    return found
 
 
 def signatures(words: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -9,7 +9,7 @@ security that positions 8 and 9 of an ISIN tell.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -39,6 +39,7 @@ _UNITS: Final = np.uint64(int.from_bytes(b"INF", "big"))
 _TWO: Final = np.array([int.from_bytes(b, "big") for b in (b"01", b"23", b"25")], np.uint64)
 #: What keeps the first 0 to 8 bytes of a number.
 _MASKS: Final = np.array([(1 << 64) - (1 << 64 - 8 * n) if n else 0 for n in range(9)], np.uint64)
+_BLANK: Final = 32
 #: The text columns of a listed row.
 TEXTS: Final = ("symbol", "code", "token", "series", "name", "isin", "listed_as")
 _NSE, _BSE, _NDX, _MF = (EXCHANGES.index(name) for name in ("NSE", "BSE", "NDX", "MF"))
@@ -61,8 +62,6 @@ class Listed:
         Shape (n,): the token as a number, 0 for a text.
     lot, tick
         Shape (n,); the tick in ten-thousandths of a rupee.
-    second
-        Shape (n,): a second ISIN, of funds.
     drafted
         Shape (n,): the row of the draft that each was.
     """
@@ -75,7 +74,6 @@ class Listed:
     number: NDArray[np.uint32]
     lot: NDArray[np.uint32]
     tick: NDArray[np.uint32]
-    second: Any
     drafted: NDArray[np.int64]
 
 
@@ -96,7 +94,7 @@ class _Rows:
 
 @dataclass(slots=True)
 class Draft:
-    """All listed rows in the order of the files, before they are named and ranked."""
+    """All listed rows in the order of the files, named but not yet ranked."""
 
     texts: dict[str, Any]
     exchange: NDArray[np.uint8]
@@ -111,6 +109,9 @@ class Draft:
     member: NDArray[np.int64]
     lines: NDArray[np.int64]
     warnings: list[str]
+    skipped: list[tuple[str, int, str]] = field(default_factory=list)
+    tier: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
+    kept: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
 
 
 def draft(tables: Sequence[Table], pairs: Sequence[Part]) -> Draft:
@@ -131,25 +132,28 @@ def draft(tables: Sequence[Table], pairs: Sequence[Part]) -> Draft:
     def joined(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(part, name) for part in parts])
 
-    return Draft(
+    found = Draft(
         texts=texts, exchange=exchange, kind=kind, tradable=tradable, number=number,
         lot=joined("lot"), tick=joined("tick"), high=joined("high"), band=joined("band"),
         members=[part.member for part in parts],
         member=np.repeat(np.arange(len(parts)), [len(part.lines) for part in parts]),
         lines=joined("lines"), warnings=warnings,
     )  # fmt: skip
+    found.tier = _tiers(found)
+    texts["listed_as"], found.kept = names.give(found)
+    return found
 
 
 def finish(rows: Draft, underlyings: Sequence[Underlying], report: Report) -> Listed:
-    """Return the rows named and in the static order."""
+    """Return the rows in the static order, which the underlyings' turnover leads."""
     report.warnings += rows.warnings
-    tier, weight = _tiers(rows, underlyings)
-    rows.texts["listed_as"], kept = names.give(rows, tier, report)
+    report.skipped += rows.skipped
     for number, member in enumerate(rows.members):
-        count = int(kept[rows.member == number].sum())
+        count = int(rows.kept[rows.member == number].sum())
         report.kept[member] = report.kept.get(member, 0) + count
+    tier, weight = _led(rows, underlyings)
     order = _order(tier, weight, rows.band)
-    order = order[kept[order]]
+    order = order[rows.kept[order]]
     taken = pa.array(order)
     return Listed(
         {name: rows.texts[name].take(taken) for name in TEXTS},
@@ -157,7 +161,6 @@ def finish(rows: Draft, underlyings: Sequence[Underlying], report: Report) -> Li
         rows.tradable[order], rows.number[order],
         np.clip(rows.lot[order], 1, 1e9).astype(np.uint32),
         np.rint(np.clip(rows.tick[order], 0, 1e5) * 1e4).astype(np.uint32),
-        rows.texts["second"].take(taken),
         order,
     )  # fmt: skip
 
@@ -245,9 +248,13 @@ def _no_star(array: Any) -> Any:
 
 def _clean(array: Any) -> Any:
     """Return texts without outer blanks and control characters."""
-    array = pc.utf8_trim_whitespace(array)
-    data = np.frombuffer(array.buffers()[2] or b"", np.uint8)
-    if (data < 32).any():  # noqa: PLR2004 - the blank; a control character has no business in a name
+    data, starts, length = pieces(array)
+    some = length > 0
+    starts, ends = starts[some], (starts + length)[some] - 1
+    if (data[starts] <= _BLANK).any() or (data[ends] <= _BLANK).any():
+        array = pc.utf8_trim_whitespace(array)
+        data = pieces(array)[0]
+    if (data < _BLANK).any():  # a control character has no business in a name
         array = pc.replace_substring_regex(array, r"[\x00-\x1f]", " ")
     return array
 
@@ -318,25 +325,9 @@ def _tradable(
     return found, number.astype(np.uint32)
 
 
-def _tiers(
-    rows: Draft, underlyings: Sequence[Underlying]
-) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Return each row's tier, and its weight inside it."""
-    texts, exchange, kind, tradable = rows.texts, rows.exchange, rows.kind, rows.tradable
-    of_nse = {u.code: u.turnover for u in underlyings if u.exchange == "NFO"}
-    of_bse = {u.code: u.turnover for u in underlyings if u.exchange == "BFO"}
-    weight = np.zeros(len(exchange))
-    contracted = np.zeros(len(exchange), bool)
-    for number, found in ((_NSE, of_nse), (_BSE, of_bse)):
-        codes = pa.array(list(found), pa.string())
-        at = pc.index_in(texts["code"], codes).to_numpy(zero_copy_only=False)
-        known = ~np.isnan(at) & (exchange == number)
-        if number == _BSE:
-            known &= kind == _INDEX
-        contracted |= known
-        if number == _NSE:  # the listing at BSE of an underlying leads those of its kind
-            known = ~np.isnan(at) & (exchange <= _BSE)
-        weight[known] = np.array([*found.values(), 0.0])[at[known].astype(np.int64)]
+def _tiers(rows: Draft) -> NDArray[np.uint8]:
+    """Return each row's tier, as if nothing were an underlying."""
+    texts, exchange, tradable = rows.texts, rows.exchange, rows.tradable
     first, second = keys(texts["isin"]), keys(texts["isin"], 4)
     issuer = first >> np.uint64(40)
     class_ = second >> np.uint64(24) & np.uint64(0xFFFF)  # positions 8 and 9
@@ -345,25 +336,39 @@ def _tiers(
     unit = issuer == _UNITS
     trust = ine & np.isin(class_, _TWO[1:])
     main = pc.equal(texts["series"], "EQ").to_numpy(zero_copy_only=False)
-    twins = pc.is_in(
-        texts["isin"],
-        texts["isin"].filter(pa.array((exchange == _NSE) & tradable & (first > 0))),
-    ).to_numpy(zero_copy_only=False)
-    nse, index = exchange == _NSE, kind == _INDEX
+    nse, index = exchange == _NSE, rows.kind == _INDEX
+    of_nse = texts["isin"].filter(pa.array(nse & tradable & (first > 0)))
+    twins = pc.is_in(texts["isin"], of_nse).to_numpy(zero_copy_only=False)
     rules = {
         "fund": exchange == _MF,
-        "underlying index": contracted & index,
-        "underlying": contracted & tradable & nse,
         "index": (index & tradable) | (exchange == _NDX),
         "dead": ~tradable | (rows.high <= 0),
         "main": nse & share & main,
         "unit": nse & (unit | trust),
         "other": nse & share,
-        # BSE's listing of an underlying leads BSE's.
-        "only BSE": (share | trust) & (~twins | (weight > 0)),
+        "only BSE": (share | trust) & ~twins,
         "twin": share | trust,
         "BSE unit": unit,
     }
     tiers = [TIERS.index(name) for name in rules]
-    tier = np.select(list(rules.values()), tiers, TIERS.index("debt")).astype(np.uint8)
+    return np.select(list(rules.values()), tiers, TIERS.index("debt")).astype(np.uint8)
+
+
+def _led(
+    rows: Draft, underlyings: Sequence[Underlying]
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return each row's tier with the underlyings in front, and its weight inside it."""
+    tier, exchange, index = rows.tier.copy(), rows.exchange, rows.kind == _INDEX
+    weight = np.zeros(len(tier))
+    for name, where in (("NFO", exchange <= _BSE), ("BFO", (exchange == _BSE) & index)):
+        turnover = {u.code: u.turnover for u in underlyings if u.exchange == name}
+        codes = pa.array(list(turnover), pa.string())
+        at = pc.index_in(rows.texts["code"], codes).fill_null(-1).to_numpy()
+        known = (at >= 0) & where & rows.tradable
+        weight[known] = np.array([*turnover.values()])[at[known]]
+        leads = known & (index | (exchange == _NSE))
+        tier[leads & index] = TIERS.index("underlying index")
+        tier[leads & ~index] = TIERS.index("underlying")
+        # BSE's listing of an underlying leads BSE's.
+        tier[known & ~leads & (tier == TIERS.index("twin"))] = TIERS.index("only BSE")
     return tier, weight

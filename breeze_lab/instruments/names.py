@@ -21,32 +21,31 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from breeze_lab.instruments.listed import Draft
-    from breeze_lab.instruments.report import Report
 
 __all__ = ["give"]
 
 _NSE, _MF = EXCHANGES.index("NSE"), EXCHANGES.index("MF")
 
 
-def give(rows: Draft, tier: NDArray[np.uint8], report: Report) -> tuple[Any, NDArray[np.bool_]]:
+def give(rows: Draft) -> tuple[Any, NDArray[np.bool_]]:
     """Return the names that differ from the symbol (empty elsewhere), and which rows are kept.
 
-    A row is left out, with a line in the report, only when another has its
-    exchange, symbol and code.
+    A row is left out, with a line in ``rows.skipped``, only when another has
+    its exchange, symbol and code.
     """
-    return _Names(rows, tier).give(report)
+    return _Names(rows).give()
 
 
 class _Names:
     """Gives each row a name that no other row of its exchange has."""
 
-    def __init__(self, rows: Draft, tier: NDArray[np.uint8]) -> None:
-        self._rows, self._tier = rows, tier
+    def __init__(self, rows: Draft) -> None:
+        self._rows, self._tier = rows, rows.tier
         self._texts, self._exchange = rows.texts, rows.exchange
         self._symbols = pc.replace_substring(pc.utf8_upper(rows.texts["symbol"]), " ", "")
         self._taken: set[tuple[int, str]] = set()
 
-    def give(self, report: Report) -> tuple[Any, NDArray[np.bool_]]:
+    def give(self) -> tuple[Any, NDArray[np.bool_]]:
         """Return the names that differ from the symbol, and which rows are kept."""
         encoded = self._symbols.dictionary_encode()
         group = encoded.indices.to_numpy().astype(np.int64) * len(EXCHANGES) + self._exchange
@@ -83,8 +82,8 @@ class _Names:
                     names[row] = name
                     break
             else:
-                self._leave_out(row, kept, report)
-        self._repeated(np.flatnonzero(fund), kept, report)
+                self._leave_out(row, kept)
+        self._repeated(np.flatnonzero(fund), kept)
         mask = np.zeros(len(group), bool)
         mask[list(names)] = True
         some = pa.array([names[row] for row in sorted(names)], pa.string())
@@ -100,7 +99,7 @@ class _Names:
         symbols = self._symbols.filter(pa.array(there)).to_pylist()
         return set(zip(self._exchange[there].tolist(), symbols, strict=True))
 
-    def _repeated(self, rows: NDArray[np.int64], kept: NDArray[np.bool_], report: Report) -> None:
+    def _repeated(self, rows: NDArray[np.int64], kept: NDArray[np.bool_]) -> None:
         """Leave out the funds whose code an earlier row has."""
         codes = self._texts["code"].take(pa.array(rows)).dictionary_encode()
         if len(codes.dictionary) == len(rows):
@@ -108,14 +107,14 @@ class _Names:
         seen: set[int] = set()
         for row, code in zip(rows.tolist(), codes.indices.to_pylist(), strict=True):
             if code in seen:
-                self._leave_out(row, kept, report)
+                self._leave_out(row, kept)
             seen.add(code)
 
-    def _leave_out(self, row: int, kept: NDArray[np.bool_], report: Report) -> None:
+    def _leave_out(self, row: int, kept: NDArray[np.bool_]) -> None:
         kept[row] = False
         exchange = EXCHANGES[self._exchange[row]]
         symbol, code = (self._texts[name][row].as_py() for name in ("symbol", "code"))
-        report.skipped.append((
+        self._rows.skipped.append((
             self._rows.members[self._rows.member[row]], int(self._rows.lines[row]),
             f"it repeats the name {exchange}:{symbol} and the code {code}",
         ))  # fmt: skip

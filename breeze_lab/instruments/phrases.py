@@ -29,6 +29,7 @@ _COMPLETE: Final = (*MONTHS, "CE", "PE", "FUT", "CALL", "PUT", "NEXT", "THIS", "
                     "THURSDAY", "FRIDAY")  # fmt: skip
 _STRIKE: Final = re.compile(r"\d{1,7}(\.\d{0,4})?")
 _PARTED: Final = re.compile(r"([\d,]+(?:\.\d+)?)(C|P|CE|PE)?")
+_DATE_BEGUN: Final = re.compile(r"(\d{1,2})-?([A-Z]{1,3})(?:-\d{0,3})?")
 _EXPIRIES: Final = 4
 _MAX_WORDS: Final = 10
 
@@ -37,7 +38,7 @@ def contracts(book: Book, text: str, limit: int, allowed: set[Exchange], today: 
     """Return the rows of the contracts that `text` (in capitals) can become, nearest first."""
     found = [
         row
-        for wish in spoken.read(text, book.of_name.__contains__)
+        for wish in spoken.read(text, book.is_underlying)
         for of in book.of_name.get(wish.underlying, ())
         if of.exchange in allowed
         for day in wish.expiry.among(book.expiries(of, option=wish.strike is not None), today)
@@ -71,7 +72,11 @@ def _parts(word: str) -> list[str]:
 def _completed(rest: list[str]) -> Iterator[list[str]]:
     """Yield `rest` with its last word as it is, then as what it begins."""
     yield rest
-    if rest[-1].isalpha():
+    if match := _DATE_BEGUN.fullmatch(rest[-1]):  # 27-n, 27-nov, 27-nov-20
+        for month in MONTHS:
+            if month.startswith(match[2]):
+                yield [*rest[:-1], f"{match[1]}{month}"]
+    elif rest[-1].isalpha():
         for word in _COMPLETE:
             if word.startswith(rest[-1]) and word != rest[-1]:
                 yield [*rest[:-1], word]
@@ -105,7 +110,8 @@ def _options(
     book: Book, of: Of, expiry: Expiry, today: date, *, typed: str, sides: set[int], limit: int
 ) -> list[int]:
     """Return options of the meant expiries: the strike typed, then strikes that begin so."""
-    days = expiry.among(book.expiries(of, option=True), today)[:_EXPIRIES]
+    days = expiry.among(book.expiries(of, option=True), today)
+    days = days if typed else days[:_EXPIRIES]  # a strike may be listed far out only
     exact: list[int] = []
     others: list[int] = []
     for day in days:

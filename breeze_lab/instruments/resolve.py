@@ -156,10 +156,9 @@ def _contract(
     AmbiguousInstrument
         Two exchanges have it.
     """
-    of_name = book.of_name
     refused: InstrumentNotFound | None = None
-    for wish in spoken.read(bare, of_name.__contains__):
-        of = [of for of in of_name.get(wish.underlying, ()) if of.exchange in exchanges]
+    for wish in spoken.read(bare, book.is_underlying):
+        of = [of for of in book.of_name.get(wish.underlying, ()) if of.exchange in exchanges]
         found = [row for each in of if (row := _find(book, each, wish, today)) is not None]
         if len(found) > 1:
             first = min(book.instrument(row).expiry or today for row in found)

@@ -40,6 +40,9 @@ _FUTURES, _OPTIONS = 3, 4
 #: Fewer answers than this call for the fuzzy search.
 _FEW: Final = 3
 _CANDIDATES: Final = 150
+_FUZZY_WORDS: Final = 3
+_LOST: Final = 3
+_ROWS: Final = 40
 _ALIKE: Final = 0.6
 _ALTERNATIVES: Final = 6
 #: Candidates of an ambiguity.
@@ -57,10 +60,8 @@ class Search:
 
     def __init__(self, book: Book) -> None:
         self._book = book
-        self._words, self._word_rows = book.columns.array("words"), book.columns.array("word_rows")
         self._vocabulary = book.columns.array("vocabulary")
         self._signatures = book.columns.array("signatures")
-        self._pairs = book.columns.array("pairs")
 
     def search(
         self, text: str, limit: int, exchanges: Iterable[Exchange], today: date
@@ -73,15 +74,26 @@ class Search:
         rows = _Found(self._book, limit, allowed)
         rows.add(self._exact(text))
         rows.add(phrases.contracts(self._book, text, limit, allowed, today))
+        understood = bool(rows.rows)
+        self._begun(rows, text, allowed, today)
+        if not understood and len(rows.rows) < min(_FEW, limit):
+            first = text.partition(" ")[0]
+            if first != text and not rows.rows and self._exact(first):
+                # Half a contract that exists in no way: what its first word is goes on showing.
+                rows.add(self._exact(first))
+                self._begun(rows, first, allowed, today)
+            else:
+                rows.add(self.alike(text))
+        return [self._book.instrument(row) for row in rows.rows]
+
+    def _begun(self, rows: _Found, text: str, allowed: set[Exchange], today: date) -> None:
+        """Add what begins with a text or has its words."""
         if not rows.full:
             self._around(rows, text, today)
         if not rows.full:
             rows.add(self._beginning(spoken.squeeze(text), allowed, today))
         if not rows.full:
             rows.add(self.with_words(words_of(text)))
-        if len(rows.rows) < min(_FEW, limit):
-            rows.add(self.alike(text))
-        return [self._book.instrument(row) for row in rows.rows]
 
     def nearest(
         self, text: str, limit: int, exchanges: Iterable[Exchange], today: date
@@ -199,8 +211,7 @@ class Search:
         mask = np.zeros(book.listed, bool)
         first = prefix_key(word)
         last = first if whole else last_key(word)
-        low, high = book.range(self._words, first, last)
-        mask[self._word_rows[low:high]] = True
+        mask[book.rows_with_words(first, last)] = True
         if not whole:
             mask[book.starting(word)] = True
         return mask
@@ -217,7 +228,9 @@ class Search:
 
     def alike(self, text: str) -> list[int]:
         """Return listed rows whose symbol or words are nearly `text`, nearest first."""
-        words = words_of(text)[:_MAX_TERMS]
+        # Numbers are not mistyped names, and three words tell a company.
+        words = [word for word in words_of(text) if word not in NOISE and not word.isdecimal()]
+        words = words[:_FUZZY_WORDS]
         if not words:
             return []
         squeezed = spoken.squeeze(text)
@@ -226,47 +239,46 @@ class Search:
         )
         if len(words) > 1:
             found += self._alike_rows([self._spelled_like(squeezed)])
+        scored = [(-self._likeness(row, squeezed, words), row) for row in dict.fromkeys(found)]
+        return [row for score, row in sorted(scored) if -score >= _ALIKE]
+
+    def _likeness(self, row: int, squeezed: str, words: list[str]) -> float:
+        """Return how like a row's symbol or words are to what was typed, from 0 to 1."""
         from rapidfuzz.distance import OSA  # noqa: PLC0415 - only a wrong name needs it
 
-        book = self._book
-
-        def likeness(row: int) -> float:
-            of_name = words_of(book.text("name", row))
-            symbol = spoken.squeeze(book.text("symbol", row))
-            by_symbol = OSA.normalized_similarity(squeezed, symbol)
-            by_words = sum(
-                max((OSA.normalized_similarity(word, each) for each in of_name), default=0.0)
-                for word in words
-            ) / len(words)
-            return max(by_symbol, 0.95 * by_words - 0.01 * abs(len(of_name) - len(words)))
-
-        scored = [(-round(likeness(row), 3), row) for row in dict.fromkeys(found)]
-        return [row for score, row in sorted(scored) if -score >= _ALIKE]
+        alike = OSA.normalized_similarity
+        by_symbol = alike(squeezed, spoken.squeeze(self._book.text("symbol", row)))
+        of_name = words_of(self._book.text("name", row))[:_MAX_TERMS]
+        found = [max((alike(word, each) for each in of_name), default=0.0) for word in words]
+        by_words = 0.95 * sum(found) / len(words) - 0.01 * abs(len(of_name) - len(words))
+        return round(max(by_symbol, by_words), 3)
 
     def _known(self, word: str) -> list[int]:
         """Return the key of a word that names have, for the words that were typed right."""
-        low, high = self._book.range(self._words, prefix_key(word), prefix_key(word))
-        return [prefix_key(word)] if high > low else []
+        key = prefix_key(word)
+        return [key] if len(self._book.rows_with_words(key, key)) else []
 
     def _spelled_like(self, word: str) -> list[int]:
         """Return the beginnings of known words that are most like `word`."""
         from rapidfuzz.distance import OSA  # noqa: PLC0415 - only a wrong name needs it
 
-        wanted = np.uint64(signature(word))
-        count = int(np.bitwise_count(wanted))
-        shared = np.bitwise_count(self._signatures & wanted)
-        # Twice the shared pairs over all pairs: Dice's measure.
-        score = (2.0 * shared) / np.maximum(self._pairs + np.uint8(count), 1)
-        many = min(_CANDIDATES, len(score))
-        if not many:
-            return []
-        best = np.argpartition(-score, many - 1)[:many]
+        wanted = signature(word)
+        shared = np.bitwise_count(self._signatures & np.uint64(wanted))
+        # A slip costs at most three pairs of neighbours.
+        least = max(wanted.bit_count() - _LOST, 1)
+        close = np.flatnonzero(shared >= least)
+        if len(close) > _CANDIDATES:
+            # Twice the shared pairs over all pairs: Dice's measure.
+            pairs = np.bitwise_count(self._signatures[close]) + np.float32(wanted.bit_count())
+            close = close[np.argsort(shared[close] / pairs)[-_CANDIDATES:]]
         start = word.encode()[:WIDTH].decode("utf-8", "ignore")
-        close = []
-        for key in self._vocabulary[best].tolist():
+        scored = []
+        for key in self._vocabulary[close].tolist():
             spelled = key.to_bytes(WIDTH, "big").rstrip(b"\0").decode("utf-8", "ignore")
-            close.append((-OSA.normalized_similarity(start, spelled), key))
-        return [key for likeness, key in sorted(close)[:_ALTERNATIVES] if -likeness >= _ALIKE]
+            likeness = OSA.normalized_similarity(start, spelled)
+            if likeness >= _ALIKE:
+                scored.append((-likeness, key))
+        return [key for _, key in sorted(scored)[:_ALTERNATIVES]]
 
     def _alike_rows(self, alternatives: list[list[int]]) -> list[int]:
         """Return rows that have one of the alternatives for every word, or for any."""
@@ -275,15 +287,13 @@ class Search:
         for keys in alternatives:
             mask = np.zeros(book.listed, bool)
             for key in keys:
-                low, high = book.range(self._words, key, key)
-                mask[self._word_rows[low:high]] = True
+                mask[book.rows_with_words(key, key)] = True
                 mask[book.with_name_key(key)] = True
             masks.append(mask)
-        every = np.logical_and.reduce(masks)
-        found = np.flatnonzero(every)
+        found = np.flatnonzero(np.logical_and.reduce(masks))
         if not len(found):
             found = np.flatnonzero(np.logical_or.reduce(masks))
-        return list(map(int, found[:60]))
+        return list(map(int, found[:_ROWS]))
 
 
 class _Found:

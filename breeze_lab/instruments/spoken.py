@@ -92,6 +92,8 @@ def read(text: str, known: Callable[[str], bool]) -> Iterator[Wish]:
 
 
 def _trading_symbol(text: str, known: Callable[[str], bool]) -> Iterator[Wish]:
+    if not text.endswith(("CE", "PE", "FUT")):
+        return
     for length in range(min(len(text) - 5, 24), 0, -1):
         name = text[:length]
         if not known(name):

@@ -20,8 +20,6 @@ from breeze_lab.errors import MasterError
 from breeze_lab.instruments.archive import MAX_ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from breeze_lab.instruments.layouts import Layout
@@ -84,17 +82,16 @@ def read(text: NDArray[np.uint8], layout: Layout) -> Table:
         A column is missing, there are too many rows, or too few of them can be read.
     """
     warnings: list[str] = []
-    text = _unicode(text, layout, warnings)
-    start = text[:_LINE_BYTES].tobytes()
-    if b"\n" not in start and b"\r" in start:
+    ends, ascii_only = _surveyed(text)
+    if not ascii_only:
+        text = _unicode(text, layout, warnings)
+    if not ends:  # lone carriage returns
         text = np.where(text == _CR, np.uint8(_LF), text)
-        start = text[:_LINE_BYTES].tobytes()
-    header, _, _ = start.partition(b"\n")
+        ends, _ = _surveyed(text)
+    header, _, _ = text[:_LINE_BYTES].tobytes().partition(b"\n")
     names = _header(header, layout)
     body = text[len(header) + 1 :]
-    rows = sum(int(np.count_nonzero(piece == _LF)) for piece in _chunks(body)) + (
-        1 if len(body) and body[-1] != _LF else 0
-    )
+    rows = ends - 1 + bool(len(body) and body[-1] != _LF)
     if rows > MAX_ROWS:
         raise MasterError(f"{layout.member} has {rows:,} rows: no master has so many.")
     if not rows:
@@ -111,10 +108,15 @@ def read(text: NDArray[np.uint8], layout: Layout) -> Table:
     return _carefully(body.tobytes(), names, layout, warnings)
 
 
-def _chunks(text: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    """Yield pieces that stay in the processor's cache, which is three times as fast."""
+def _surveyed(text: NDArray[np.uint8]) -> tuple[int, bool]:
+    """Return the number of line ends, and whether the text is ASCII."""
+    ends, highest = 0, 0
+    # Pieces that stay in the processor's cache are looked through three times as fast.
     for start in range(0, len(text), _CHUNK):
-        yield text[start : start + _CHUNK]
+        piece = text[start : start + _CHUNK]
+        ends += int(np.count_nonzero(piece == _LF))
+        highest = max(highest, int(piece.max()))
+    return ends, highest < 128  # noqa: PLR2004 - beyond ASCII
 
 
 def _unicode(text: NDArray[np.uint8], layout: Layout, warnings: list[str]) -> NDArray[np.uint8]:
@@ -125,8 +127,6 @@ def _unicode(text: NDArray[np.uint8], layout: Layout, warnings: list[str]) -> ND
         warnings.append(f"{layout.member} begins with a byte order mark.")
     elif start.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise MasterError(f"{layout.member} is UTF-16, which no master is.")
-    if all(piece.max() < 128 for piece in _chunks(text)):  # noqa: PLR2004 - ASCII, as every master so far
-        return text
     content = text.tobytes()
     try:
         content.decode("utf-8")
