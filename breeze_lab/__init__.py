@@ -18,6 +18,7 @@ from breeze_lab import errors
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from breeze_lab.checkup import doctor
     from breeze_lab.lab import candles, history, quote, search, status
     from breeze_lab.session import login, login_practice, logout
 
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "candles",
+    "doctor",
     "errors",
     "history",
     "login",
@@ -38,6 +40,7 @@ __all__ = [
 
 _ROOM_OF = {
     "candles": "lab",
+    "doctor": "checkup",  # a module called doctor would hide the function of that name
     "history": "lab",
     "quote": "lab",
     "search": "lab",

@@ -364,6 +364,8 @@ def look() -> tuple[Facts | None, dict[str, Any]]:
 
 def _share(said: Facts, kept: dict[str, str]) -> Facts:
     place = vault.open()
+    if not place.shared:
+        raise VaultError(f"A session cannot be shared here. {place.describe()}")
     place.set(_SHARED, json.dumps({**kept, "serial": said.serial}))
     _write(said)
     # Whose account it was, to ask when another one comes with the same keys.

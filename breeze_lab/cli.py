@@ -21,12 +21,12 @@ from breeze_lab import __version__, processes, settings
 from breeze_lab.errors import BreezeLabError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["main"]
 
 _START = "00_start_here.ipynb"
-_NOTEBOOKS = (_START, "01_break_the_market.ipynb")
+_NOTEBOOKS = (_START, "01_break_the_market.ipynb", "02_log_in_and_find.ipynb")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,8 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         Arguments without the program's name; those of the process by default.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] == ["practice"]:  # it has its own options
-        return _practice(words[1:])
+    # The practice market has its own options, and a word that a login does not know may be a key.
+    own = {"practice": _practice, "login": _login, "logout": _logout}.get("".join(words[:1]))
+    if own is not None:
+        return own(words[1:])
     parser = _parser()
     # `breeze-lab --no-browser` is `breeze-lab lab --no-browser`.
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
@@ -51,11 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.verb == "lab":
             return _lab(options, rest)
         if options.verb == "stop":
-            for name in ("relay", "practice"):
+            for name in ("relay", "practice", "keeper"):
                 _stop(settings.folders().runtime, name)
             return 0
-        if options.verb == "relay":
-            return _relay(options.action)
+        verb = {"relay": _relay, "doctor": _doctor, "master": _master}.get(options.verb)
+        if verb is not None:
+            return verb(options)
         from breeze_lab import lab
 
         print(lab.status())
@@ -81,6 +84,27 @@ def _practice(words: list[str]) -> int:
     return 0
 
 
+def _login(words: list[str]) -> int:
+    from breeze_lab import terminal
+
+    return _said(lambda: terminal.login(words))
+
+
+def _logout(words: list[str]) -> int:
+    from breeze_lab import terminal
+
+    return _said(lambda: terminal.logout(words))
+
+
+def _said(work: Callable[[], int]) -> int:
+    """Return what `work` returns; an error of ours is its message."""
+    try:
+        return work()
+    except BreezeLabError as exc:
+        print(f"{type(exc).__name__}: {exc}", file=sys.stderr)
+        return 1
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="breeze-lab", description="Research Indian markets in Jupyter."
@@ -94,8 +118,18 @@ def _parser() -> argparse.ArgumentParser:
     lab.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
     lab.add_argument("--no-practice", action="store_true", help="do not start the practice market")
     verbs.add_parser("practice", help="run the practice market, or drive it (help)", add_help=False)
+    verbs.add_parser("login", help="log in to ICICI Direct, or practice", add_help=False)
+    verbs.add_parser("logout", help="log out everywhere; --forget the keys too", add_help=False)
     verbs.add_parser("status", help="who is logged in, and how the feed is")
     verbs.add_parser("stop", help="end the relay and the practice market")
+    doctor = verbs.add_parser("doctor", help="is it me, or the broker?")
+    doctor.add_argument("broker", nargs="?", choices=("icici", "practice"))
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    master = verbs.add_parser("master", help="fetch, list or check security masters")
+    master.add_argument("action", choices=("fetch", "list", "check"))
+    master.add_argument("file", nargs="?", type=Path, help="the zip to check")
+    master.add_argument("--accept", action="store_true", help="fetch: although it lost many rows")
+    master.add_argument("--practice", action="store_true", help="of the practice market that runs")
     relay = verbs.add_parser("relay", help="look at or stop the relay")
     relay.add_argument("action", choices=("status", "start", "stop"))
     return parser
@@ -161,7 +195,8 @@ def _shipped_notebook(name: str) -> Path:
     raise BreezeLabError(f"This installation has no {name}. Install breeze-lab again.")
 
 
-def _relay(action: str) -> int:
+def _relay(options: argparse.Namespace) -> int:
+    action = options.action
     runtime = settings.folders().runtime
     if action == "start":
         processes.ensure(runtime, "relay", "breeze_lab.relay")
@@ -172,6 +207,46 @@ def _relay(action: str) -> int:
         return 0
     print(json.dumps(record) if record else "not running")
     return 0 if record else 3
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from breeze_lab import checkup
+
+    found = checkup.doctor(options.broker)
+    print(json.dumps(found.to_dict(), indent=1) if options.json else found)
+    return 0 if found.ok else 1
+
+
+def _master(options: argparse.Namespace) -> int:
+    import warnings
+
+    from breeze_lab import masters
+
+    if options.action == "check":
+        if options.file is None:
+            raise BreezeLabError("Which file? breeze-lab master check SecurityMaster.zip")
+        report = masters.check(options.file)
+        for name, rows in report.rows.items():
+            print(f"{name:<22} {rows:>9,} rows, {report.kept.get(name, 0):>9,} kept")
+        for member, line, reason in report.skipped:
+            print(f"{member}:{line}: {reason}")
+        for text in report.warnings:
+            print(f"warning: {text}")
+        return 0
+    endpoints = settings.ICICI
+    if options.practice:
+        record = processes.running(settings.folders().runtime, "practice")
+        if record is None:
+            raise BreezeLabError("No practice market runs. Start one: breeze-lab practice")
+        endpoints = settings.Endpoints.from_dict(record, name="practice")
+    if options.action == "fetch":
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda said, *_rest: print(f"warning: {said}", file=sys.stderr)
+            print(masters.fetch(endpoints, accept=options.accept))
+    for day in masters.days(endpoints) if options.action == "list" else ():
+        print(day.isoformat())
+    print(masters.describe(endpoints))
+    return 0
 
 
 def _stop(runtime: Path, name: str) -> None:

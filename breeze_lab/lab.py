@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from breeze_lab import clock, processes, session, settings
+from breeze_lab import accounts, clock, masters, processes, session, settings
 from breeze_lab.bars import Interval
 from breeze_lab.errors import ProcessError, SettingsError
 from breeze_lab.limits import FreeMeter
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from breeze_lab.instruments import Instrument
     from breeze_lab.limits import CallMeter
     from breeze_lab.quotes import Quote
+    from breeze_lab.session import Session
     from breeze_lab.widgets import LiveChart
 
 __all__ = ["Status", "candles", "history", "quote", "search", "status"]
@@ -175,19 +176,10 @@ class Status:
 def status() -> Status:
     """Return where things stand, without starting or logging in to anything."""
     known = session.peek()
-    lines: dict[str, str] = {}
-    if known is None:
-        lines["account"] = "nobody is logged in: run %breeze_login, or %breeze_login practice"
-    else:
-        left = known.until - clock.now()
-        label = "practice market, no real money" if known.practice else "ICICI Direct"
-        lines["account"] = f"{known.identity.name} ({known.identity.user_id}) - {label}"
-        lines["session"] = (
-            f"good until {known.until:%d-%m-%Y %H:%M} IST, {_span(left)} left"
-            if left > timedelta(0)
-            else "expired: run %breeze_login again"
-        )
+    lines = _session_lines(known)
+    if known is not None:
         lines.update(_weather_lines(practice=known.practice))
+        lines["master"] = masters.describe(known.endpoints)
         lines["calls"] = _calls_line(known.meter)
     lines.update(_relay_lines())
     lines["market time"] = f"{clock.now():%d-%m-%Y %H:%M:%S} IST"
@@ -207,6 +199,30 @@ def _calls_line(meter: CallMeter) -> str:
     ]
     parts = [f"{used} of {most} {when}, {max(0, most - used)} left" for used, most, when in spans]
     return "; ".join([*parts, use.note] if use.note else parts)
+
+
+def _session_lines(known: Session | None) -> dict[str, str]:
+    """Return account and session clock: of this process's session, else of the shared one."""
+    others, _ = accounts.look()
+    if known is None and others is None:
+        return {"account": "nobody is logged in: run %breeze_login, or %breeze_login practice"}
+    if known is not None:
+        name, user, practice = known.identity.name, known.identity.user_id, known.practice
+        until, ended = known.until, known.ended
+    else:
+        assert others is not None
+        name, user, practice = others.name, others.user_id, others.practice
+        until, ended = others.until, others.reason
+    label = "practice market, no real money" if practice else "ICICI Direct"
+    if known is None:
+        label += "; this process joins it when it needs it"
+    left = until - clock.now()
+    return {
+        "account": f"{name} ({user}) - {label}",
+        "session": f"ended {ended}: run %breeze_login again"
+        if ended
+        else f"good until {until:%d-%m-%Y %H:%M} IST, {_span(left)} left",
+    }
 
 
 def _weather_lines(*, practice: bool) -> dict[str, str]:

@@ -8,15 +8,16 @@ are kept in the history; the login asks for secrets in a form.
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from IPython.core.error import UsageError
-from IPython.core.magic import Magics, line_magic, magics_class
+from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 
 if TYPE_CHECKING:
+    from breeze_lab.checkup import Checkup
     from breeze_lab.lab import Status
     from breeze_lab.quotes import Quote
-    from breeze_lab.widgets import LiveChart
+    from breeze_lab.widgets import LiveChart, Search
 
 __all__ = ["BreezeMagics"]
 
@@ -27,31 +28,37 @@ _PRACTICE_OPTIONS = {"--seed": int, "--exchange-hours": None, "--no-limits": Non
 class BreezeMagics(Magics):
     """Line magics over `breeze_lab.lab`."""
 
-    @line_magic
-    def breeze_login(self, line: str) -> Any:
+    @line_cell_magic
+    def breeze_login(self, line: str, cell: str | None = None) -> Any:
         """Log in.
 
         ::
 
-            %breeze_login             a form for your ICICI Direct account
+            %breeze_login             your ICICI Direct account: keys once, then one button
             %breeze_login practice    the practice market: no account, nothing to type
+            %breeze_login rehearse    the account's way, at the practice market's login page
 
-        ``practice`` takes ``--seed N`` (another market), ``--exchange-hours``
+        When another notebook has logged in, this one joins. ``practice`` takes
+        ``--seed N`` (another market), ``--exchange-hours``
         (trades only when NSE does) and ``--no-limits`` (never refuses a call
         for its number). Never type a key, secret or session on the line.
         """
-        from breeze_lab import session  # noqa: PLC0415 - loading the extension must cost nothing
+        from breeze_lab import scrub, session  # noqa: PLC0415 - the extension must cost nothing
 
-        words = shlex.split(line)
-        if not words:
-            from breeze_lab.widgets.login import LoginForm  # noqa: PLC0415 - loads ipywidgets
+        words = scrub.words(line)
+        if cell is not None or not scrub.harmless(line):
+            _refuse(self.shell, [*words, *(cell or "").split()])
+        if not words or words == ["rehearse"]:
+            from breeze_lab.widgets import Login  # noqa: PLC0415 - loads ipywidgets
 
-            return LoginForm()
-        if words[0] != "practice":
-            raise UsageError(
-                "Type no key, secret or session on this line: it is kept in the history. If one "
-                "was real, renew it on the broker's app page. %breeze_login alone opens a form."
-            )
+            known = session.joined()
+            if known is not None:
+                print(  # noqa: T201 - see below
+                    f"Logged in to {'the practice market' if known.practice else 'ICICI Direct'} "
+                    f"as {known.identity.name} until {known.until:%d-%m-%Y %H:%M} IST: all your "
+                    "notebooks share the session."
+                )
+            return Login(rehearse=bool(words))
         options = _options(words[1:])
         now = session.login_practice(**options)
         print(  # noqa: T201 - a magic answers by printing
@@ -61,6 +68,17 @@ class BreezeMagics(Magics):
         return None
 
     @line_magic
+    def breeze_search(self, line: str) -> Search:
+        """Find an instrument by typing: ``%breeze_search``, or ``%breeze_search relianc``.
+
+        Arrows and Enter pick; ``found = %breeze_search`` keeps the pick in
+        ``found.instrument``. Each row can also chart, watch or copy its line.
+        """
+        from breeze_lab.widgets import Search  # noqa: PLC0415 - loads ipywidgets
+
+        return Search(line.strip())
+
+    @line_magic
     def breeze_status(self, line: str) -> Status:
         """Show who is logged in, until when, over which endpoints, and the feed's age."""
         from breeze_lab import lab  # noqa: PLC0415 - see breeze_login
@@ -68,6 +86,13 @@ class BreezeMagics(Magics):
         if line.strip():
             raise UsageError("%breeze_status takes no arguments.")
         return lab.status()
+
+    @line_magic
+    def breeze_doctor(self, line: str) -> Checkup:
+        """Tell whether it is you or the broker: ``%breeze_doctor``, ``%breeze_doctor icici``."""
+        from breeze_lab import checkup  # noqa: PLC0415 - see breeze_login
+
+        return checkup.doctor(line.strip() or None)
 
     @line_magic
     def breeze_practice(self, line: str) -> None:
@@ -135,6 +160,26 @@ class BreezeMagics(Magics):
         if not line.strip():
             raise UsageError("Which instrument? For example: %quote RELIANCE")
         return lab.quote(line.strip())
+
+
+def _refuse(shell: Any, typed: list[str]) -> NoReturn:
+    """Take what was typed out of the history and say what to do; it is not repeated."""
+    from breeze_lab import scrub  # noqa: PLC0415 - see breeze_login
+
+    known = ("practice", "rehearse", *_PRACTICE_OPTIONS)
+    clean = scrub.history(shell, [word for word in typed if word not in known])
+    said = (
+        "It was taken out of IPython's history"
+        if clean
+        else "It is still in IPython's history database, which could not be written: run "
+        "%history -g breeze_login to see it, and delete the file"
+    )
+    raise UsageError(
+        "Type no key, secret or session on this line: lines are kept. "
+        f"{said}; delete the line from the notebook too. If it was real, renew it on the "
+        "broker's app page now. %breeze_login alone opens a form; the only words it takes are "
+        f"practice ({', '.join(_PRACTICE_OPTIONS)}) and rehearse."
+    )
 
 
 def _reads_like_interval(word: str) -> bool:

@@ -1,8 +1,8 @@
 """The session: who is logged in, until when, and the one way to call the broker.
 
-Owns the login, the cached security master and `Session.call`. A session is the
-broker's login, never a trading day. The practice market is logged in to over
-the same wire with the same calls; only its label differs.
+Owns the login and `Session.call`; the security master is `breeze_lab.masters`'.
+A session is the broker's login, never a trading day. The practice market is
+logged in to over the same wire with the same calls; only its label differs.
 
 A login is shared: every process of the user joins it without asking anybody
 (`breeze_lab.accounts` keeps it), and its end is everybody's end. Secrets are
@@ -13,19 +13,16 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import io
-import json
 import os
 import sys
 import threading
 import warnings
-import zipfile
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import parse_qs, quote_plus, urlsplit
 
-from breeze_lab import accounts, clock, processes, settings
+from breeze_lab import accounts, clock, masters, processes, settings
 from breeze_lab.errors import (
     BadResponse,
     BreezeLabError,
@@ -59,10 +56,6 @@ __all__ = [
     "start_practice",
 ]
 
-#: A security master is a few megabytes; a hundred is not one.
-_MAX_MASTER_BYTES: Final = 100 * 1024 * 1024
-#: Without it no stock of NSE has a name; one user of the broker got such a master.
-_NSE_MEMBER: Final = "NSEScripMaster.txt"
 _PAGE_TIMEOUT_S: Final = 10.0
 
 _lock = threading.RLock()  # guards _current: widgets log in from threads
@@ -121,10 +114,8 @@ class Session:
         """Every instrument, read on first use."""
         with _lock:
             if self._master is None:
-                from breeze_lab.instruments import SecurityMaster  # noqa: PLC0415 - on first use
-
                 assert self.master_path is not None
-                self._master = SecurityMaster.from_zip(str(self.master_path))
+                self._master = masters.open_zip(self.master_path)
             return self._master
 
     def resolve(self, name: str | Instrument) -> Instrument:
@@ -252,7 +243,7 @@ def login(
     from breeze_lab._sdk import Client  # noqa: PLC0415 - loads the SDK, half a second
 
     with _lock:
-        path = _fetch_master(endpoints)
+        path = masters.fetch(endpoints)
         client = Client(endpoints, path, app_key=app_key, secret=secret)
         identity = client.login(api_session)
         midnight = datetime.combine(clock.now().date() + timedelta(days=1), time(), clock.IST)
@@ -279,7 +270,8 @@ def _share(now: Session) -> None:
     try:
         accounts.share(now)
     except VaultError as exc:
-        warnings.warn(f"This session is this process's alone: {exc}", stacklevel=4)
+        if not now.practice:  # another process logs in to the practice market by itself
+            warnings.warn(f"This session is this process's alone: {exc}", stacklevel=4)
     else:
         now.shared = True
 
@@ -439,10 +431,16 @@ def _current_one() -> Session:
 
 
 def joined() -> Session | None:
-    """Return the session to work with, joining the shared one; None when there is no good one."""
+    """Return the session to work with, joining the shared one; None when there is no good one.
+
+    Nothing is started or logged in to, and no error is raised.
+    """
+    others = accounts.facts()
+    if _current is None and (others is None or not others.good):
+        return None
     try:
         return current()
-    except (LoginError, VaultError):
+    except BreezeLabError:
         return None
 
 
@@ -453,7 +451,8 @@ def _join(others: accounts.Facts) -> Session:
 
     keys = accounts.keys()
     endpoints = settings.Endpoints.from_dict(others.endpoints)
-    path = _fetch_master(endpoints)
+    # The login fetched it; who joins waits for no server.
+    path = masters.newest(endpoints) or masters.fetch(endpoints)
     client = Client(endpoints, path, app_key=keys.app_key, secret=keys.secret)
     identity = Identity(keys.user_id, keys.session_key, others.name, {})
     client.resume(identity)
@@ -471,72 +470,3 @@ def logout() -> None:
         mine, _current = _current, None
         if mine is None or mine.shared:
             accounts.drop()
-
-
-def _fetch_master(endpoints: Endpoints) -> Path:
-    """Return the path of the newest security master, downloading it when it changed.
-
-    The last good file is used, with a warning, when the download fails.
-    """
-    import requests  # noqa: PLC0415 - see _sdk
-
-    folder = settings.folders().cache / "master"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    path = folder / f"{endpoints.name}.zip"
-    tags = folder / f"{endpoints.name}.json"
-    headers = {}
-    if path.exists():
-        with contextlib.suppress(OSError, ValueError):
-            known = json.loads(tags.read_text())
-            if known.get("url") == endpoints.master_url and known.get("etag"):
-                headers["If-None-Match"] = known["etag"]
-    try:
-        with requests.Session() as http:
-            http.trust_env = "//127.0.0.1" not in endpoints.master_url  # no proxy for loopback
-            response = http.get(endpoints.master_url, headers=headers, timeout=60)
-        if response.status_code == requests.codes.not_modified:
-            return path
-        response.raise_for_status()
-        _check_master(response.content, endpoints.master_url, whole=path.exists())
-    except (requests.RequestException, BadResponse) as exc:
-        if path.exists():
-            age = datetime.fromtimestamp(path.stat().st_mtime, clock.IST)
-            warnings.warn(
-                f"Today's security master could not be had ({exc}); using the one of "
-                f"{age:%d-%m-%Y %H:%M} IST.",
-                stacklevel=4,
-            )
-            return path
-        if isinstance(exc, BreezeLabError):
-            raise
-        raise LoginError(
-            f"The security master could not be downloaded from {endpoints.master_url} "
-            f"({type(exc).__name__}). Check the network, then log in again."
-        ) from exc
-    temporary = path.with_suffix(f".{os.getpid()}.part")
-    temporary.write_bytes(response.content)
-    temporary.replace(path)
-    tags.write_text(
-        json.dumps({"url": endpoints.master_url, "etag": response.headers.get("ETag", "")})
-    )
-    return path
-
-
-def _check_master(content: bytes, url: str, *, whole: bool) -> None:
-    """Refuse what cannot be read; and with `whole` what lacks NSE, which is only said otherwise."""
-    try:
-        if len(content) > _MAX_MASTER_BYTES:
-            raise zipfile.BadZipFile  # noqa: TRY301 - no zip of ours
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = {name.rpartition("/")[2] for name in archive.namelist()}
-    except zipfile.BadZipFile as exc:
-        raise BadResponse(f"{url} answered something that is no security master.") from exc
-    if _NSE_MEMBER in members:
-        return
-    if whole:
-        raise BadResponse(f"{url} lacks {_NSE_MEMBER}.")
-    warnings.warn(
-        f"Today's security master lacks {_NSE_MEMBER}: names of NSE will not be found until the "
-        "broker mends it. Log in again later.",
-        stacklevel=5,
-    )

@@ -34,15 +34,21 @@ if TYPE_CHECKING:
     from breeze_lab.settings import Endpoints
 
 __all__ = [
+    "BROKERS",
     "Desk",
     "Outcome",
     "Pending",
+    "account",
+    "broker_origins",
     "exchange",
     "find_api_session",
     "login_url",
     "named_session",
+    "practice",
 ]
 
+#: Whose login can be asked for; ``practice`` is a rehearsal.
+BROKERS: Final = ("icici", "practice")
 #: How long a login may take: an OTP that does not come, a page left open.
 PENDING_S: Final = 600.0
 #: How long a redirect may take from its arrival to its second request.
@@ -54,11 +60,12 @@ _LONGEST_PASTE: Final = 16_384
 #: Seen were 8 digits; anything a token is written with is let through to the broker.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~+/=-]{3,255}")
 _NAMED: Final = re.compile(r"api[_-]?session", re.IGNORECASE)
-#: ``name = value`` in what is no query: form data as a browser's tools show it, JSON, a header.
+#: Name and value in an address, form data, JSON, a header, a sentence.
 _LOOSE: Final = re.compile(
-    r"""api[_-]?session["']?\s*[:=]\s*["']?([^\s"'&<>;,#]+)""", re.IGNORECASE
+    r"""api[_-]?session["']?\s*[:=]\s*["']?([^\s"'&<>;,#{}()]+)""", re.IGNORECASE
 )
-_QUOTES: Final = "\"'`<>()[]\u201c\u201d\u2018\u2019 \t\r\n"
+#: What may stand around a token that was copied from somewhere.
+_AROUND: Final = "\"'`<>()[].,; \t\r\n\u201c\u201d\u2018\u2019"
 
 
 def find_api_session(pasted: str) -> str:
@@ -84,10 +91,13 @@ def find_api_session(pasted: str) -> str:
     """
     if len(pasted) > _LONGEST_PASTE:
         raise LoginError("This is too much text. Paste the address you were sent to.")
-    text = html.unescape(pasted).strip(_QUOTES)
-    found = _named_in(text)
-    if not found and _NAMED.search(unquote(text)):
-        found = _named_in(unquote(text))  # an address inside an address
+    text = html.unescape(pasted).strip(_AROUND)
+    found: list[str] = []
+    for _ in range(3):  # an address inside an address is encoded once more each time
+        found = [unquote(value).rstrip(_AROUND) for value in _LOOSE.findall(text)]
+        if found or unquote(text) == text:
+            break
+        text = unquote(text)
     if not found and _TOKEN.fullmatch(text) and not _reads_like_prose(text):
         return text
     tokens = {value for value in found if _TOKEN.fullmatch(value)}
@@ -110,7 +120,7 @@ def named_session(*queries: str) -> str:
         None, several that differ, or something that cannot be one.
     """
     found = {
-        value
+        value.replace(" ", "+")  # a sign of the token that the broker did not encode
         for query in queries
         for name, value in parse_qsl(query, keep_blank_values=True, max_num_fields=50)
         if _NAMED.fullmatch(name)
@@ -124,24 +134,6 @@ def named_session(*queries: str) -> str:
     if not _TOKEN.fullmatch(value):
         raise LoginError("What the broker brought cannot be an api session. Log in again.")
     return value
-
-
-def _named_in(text: str) -> list[str]:
-    found = []
-    try:
-        parts = urlsplit(text)
-        queries = [parts.query, parts.fragment.partition("?")[2] or parts.fragment]
-    except ValueError:
-        queries = []
-    for query in (*queries, text.lstrip("?#")):
-        found += [
-            value.strip(_QUOTES)
-            for name, value in parse_qsl(query)
-            if _NAMED.fullmatch(name.strip(_QUOTES))
-        ]
-    if not found:
-        found = [value.strip(_QUOTES) for value in _LOOSE.findall(text)]
-    return found
 
 
 def _reads_like_prose(text: str) -> bool:
@@ -320,6 +312,64 @@ def exchange(
         kind = getattr(errors, str(answer["error"]), LoginError)
         raise kind(str(answer["message"]))
     return Outcome(**answer)
+
+
+def practice() -> Outcome:
+    """Log in to the practice market for all processes, starting it when none runs.
+
+    Raises
+    ------
+    LoginError
+        A real account is logged in.
+    BreezeLabError
+        As `exchange`.
+    """
+    from breeze_lab import session  # noqa: PLC0415 - it is above us, and light until a login
+
+    now = accounts.facts()
+    if now is not None and now.good and not now.practice:
+        raise LoginError(
+            f"{now.name} is logged in to ICICI Direct. Log out first: invented prices never take "
+            "the place of a real account."
+        )
+    record = session.start_practice()
+    api_session = session.page_session(record["login_url"])
+    keys = accounts.Credentials(record["app_key"], record["secret"])
+    return exchange(settings.Endpoints.from_dict(record, name="practice"), keys, api_session)
+
+
+def account(broker: str) -> tuple[Endpoints, Credentials]:
+    """Return where a broker is, and the kept keys for it; ``practice`` is started when needed.
+
+    Raises
+    ------
+    LoginError
+        No keys are kept.
+    SettingsError
+        There is no such broker.
+    """
+    from breeze_lab import session  # noqa: PLC0415 - see practice
+
+    if broker not in BROKERS:
+        raise errors.SettingsError(f"There is no broker {broker[:20]!r}.")
+    keys = accounts.credentials(broker)
+    if keys is None:
+        raise LoginError("Type the app key and its secret first.")
+    if broker == "icici":
+        return settings.ICICI, keys
+    return settings.Endpoints.from_dict(session.start_practice(), name="practice"), keys
+
+
+def broker_origins() -> set[str]:
+    """Return the origins whose pages may post a login back: the broker's, and a rehearsal's."""
+    from breeze_lab import session  # noqa: PLC0415 - see practice
+
+    addresses = [settings.ICICI.login_url]
+    record = session.practice_record()
+    if record is not None:
+        addresses.append(str(record["login_url"]))
+    parts = [urlsplit(address) for address in addresses]
+    return {f"{part.scheme}://{part.netloc}".lower() for part in parts}
 
 
 def main() -> int:

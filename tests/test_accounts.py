@@ -231,10 +231,14 @@ def test_a_damaged_file_of_facts_is_no_session(home):
 
 
 def test_a_vault_that_cannot_be_seen_is_said(market, monkeypatch):
-    """With a vault of one process's memory another process gets a reason and what to do."""
+    """With a vault of one process's memory there is a reason and what to do, and no sharing."""
     log_in(market)
     monkeypatch.setattr(session, "_current", None)
     monkeypatch.setenv("BREEZE_LAB_VAULT", "memory")
+    with pytest.warns(UserWarning, match="BREEZE_LAB_VAULT_KEY_FILE"):
+        assert not log_in(market, "icici").shared
+    assert not log_in(market).shared, "and of practice nothing is said"
+    monkeypatch.setattr(session, "_current", None)
     with pytest.raises(errors.VaultError, match="Log in here: %breeze_login"):
         session.current()
     assert session.joined() is None

@@ -26,19 +26,44 @@ LAYERS = {
         "recommendations",
         "events",
         "instruments",
+        "listing",
         "processes",
         "settings",
+        "watchlist",
     },
-    "broker": {"vault", "accounts", "limits", "_calls", "_sdk", "session", "signin"},
+    "broker": {
+        "vault",
+        "accounts",
+        "limits",
+        "_calls",
+        "_sdk",
+        "downloads",
+        "master_checks",
+        "masters",
+        "session",
+        "signin",
+        "doorstep",
+    },
     "data": {"historical", "quotes", "feed", "relay"},
     "drawing": {"charts", "_chart_scripts"},
-    "surface": {"widgets", "lab", "magics", "cli", "dashboards", "__init__"},
+    "surface": {
+        "scrub",
+        "terminal",
+        "widgets",
+        "probes",
+        "checkup",
+        "lab",
+        "magics",
+        "cli",
+        "dashboards",
+        "__init__",
+    },
 }
 RANK = {room: rank for rank, rooms in enumerate(LAYERS.values()) for room in rooms}
 #: What the pure rooms may not touch: they know no network and no disk.
 PURE = {
     "errors", "bars", "ticks", "fields", "candle_text", "order_updates", "recommendations",
-    "events", "instruments", "clock",
+    "events", "instruments", "listing", "clock",
 }  # fmt: skip
 #: Who may import one room of the practice market, its light remote control.
 DRIVEN_BY = {"magics", "lab"}
@@ -188,9 +213,11 @@ def test_the_check_catches_a_floor_that_hangs_from_above(tmp_path):
 
 def test_values_know_no_network_and_no_process():
     """The pure rooms import nothing that reaches out of the process."""
-    for room in PURE:
-        touched = {name.split(".")[0] for name in imports(PACKAGE / f"{room}.py")} & IMPURE
-        assert not touched, f"{room} imports {touched}"
+    paths = [path for path in PACKAGE.rglob("*.py") if room_of(path) in PURE]
+    assert {room_of(path) for path in paths} == PURE
+    for path in paths:
+        touched = {name.split(".")[0] for name in imports(path)} & IMPURE
+        assert not touched, f"{path.name} imports {touched}"
 
 
 def test_only_the_seam_knows_the_sdk():

@@ -14,6 +14,7 @@ from chromium import find
 from breeze_lab import charts, clock
 from breeze_lab.bars import Bar, Interval
 from breeze_lab.feed import FeedBar
+from breeze_lab.widgets import bundles
 from breeze_lab.widgets.live_data import merged
 
 pytestmark = pytest.mark.browser
@@ -155,11 +156,7 @@ def test_the_last_trade_of_a_closed_market_is_as_old_as_it_is(page):
 
 def test_a_chart_of_a_closed_market_looks_stale(page):
     """A snapshot of Friday's last trade makes the badge say its age; a fresh trade makes it live."""
-    folder = resources.files("breeze_lab.widgets").joinpath("assets")
-    scripts = "".join(
-        folder.joinpath(f"{name}.js").read_text()
-        for name in ("1_bars", "2_feed", "3_plot", "4_chart")
-    ).replace("export default", "const widget =")
+    scripts = bundles.script("chart").replace("export default", "const widget =")
     config = {
         "key": "NSE:X", "symbol": "X", "name": "X", "exchange": "NSE", "interval": "1m",
         "interval_s": 60, "decimals": 2, "practice": True, "height": 300, "visible": 10,

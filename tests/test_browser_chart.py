@@ -6,37 +6,18 @@ run in their order: each goes on where the one before it stopped.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
-from typing import TYPE_CHECKING
 
 import pytest
+from browser_lab import FLAGS, TOKEN, Lab, idle, kernel, menu
 from chromium import find
 from waiting import until
 
-from breeze_lab import processes
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
-TOKEN = "only-for-this-test"
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-EXTENSIONS = {
-    "breeze_lab_server": True, "jupyterlab": True, "notebook_shim": False, "jupyter_lsp": False,
-    "panel.io.jupyter_server_extension": False,
-}  # fmt: skip
 CELLS = [
     "%load_ext breeze_lab\n%breeze_login practice",
     "%candles RELIANCE 1m",
@@ -65,100 +46,9 @@ PIXELS = """() => {
 }"""
 
 
-def notebook(cells) -> str:
-    made = [
-        {"cell_type": "code", "id": f"cell-{i}", "metadata": {}, "source": source, "outputs": [],
-         "execution_count": None}
-        for i, source in enumerate(cells)
-    ]  # fmt: skip
-    kernel = {"name": "breeze-lab", "display_name": "Breeze Lab", "language": "python"}
-    return json.dumps(
-        {"cells": made, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-    )
-
-
-class Lab:
-    """JupyterLab, the practice market and the relay below one folder."""
-
-    def __init__(self, home: Path) -> None:
-        self.root = home / "notebooks"
-        self.runtime = home / "lab" / "runtime"
-        settings = home / "settings" / "@jupyterlab" / "apputils-extension"
-        for folder in (self.root, self.runtime, settings):
-            folder.mkdir(parents=True)
-        # The question whether to fetch news would lie over the chart.
-        (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
-        self.notebook = self.root / "chart.ipynb"
-        self.notebook.write_text(notebook(CELLS))
-        environment = {
-            **os.environ,
-            "BREEZE_LAB_HOME": str(home / "lab"),
-            "JUPYTER_CONFIG_DIR": str(home / "config"),
-            "JUPYTER_RUNTIME_DIR": str(home / "jupyter"),
-            "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
-            "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
-            "IPYTHONDIR": str(home / "ipython"),
-        }
-        self.market_process = subprocess.Popen(
-            [sys.executable, "-m", "breeze_lab.practice", f"--runtime={self.runtime}"],
-            env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        self.process = subprocess.Popen(
-            [
-                sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--port=0",
-                "--ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}",
-                f"--ServerApp.root_dir={self.root}", f"--ServerApp.jpserver_extensions={EXTENSIONS}",
-            ],
-            env=environment, stdout=subprocess.DEVNULL, stderr=(home / "log").open("wb"),
-        )  # fmt: skip
-        self.url = until(lambda: self._url(home / "jupyter"), "JupyterLab's record")
-
-    def _url(self, folder: Path):
-        assert self.process.poll() is None, "JupyterLab ended"
-        for path in folder.glob("jpserver-*.json"):
-            with contextlib.suppress(ValueError):
-                return json.loads(path.read_text())["url"]
-        return None
-
-    def ask(self, route):
-        """Return the JSON of one of the server's routes."""
-        request = urllib.request.Request(
-            self.url + route, headers={"Authorization": f"token {TOKEN}"}
-        )
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.load(answer)
-
-    def status(self):
-        """Return what the server extension says."""
-        return self.ask("breeze-lab/api/status")
-
-    def has_kernel(self) -> bool:
-        """Say whether a page is connected to a kernel at rest: before, Run All asks for one."""
-        try:
-            kernels = self.ask("api/kernels")
-        except urllib.error.HTTPError:  # 500 while a kernel is being started
-            return False
-        return any(k["execution_state"] == "idle" and k["connections"] for k in kernels)
-
-    def market(self):
-        """Return what the practice market says."""
-        record = processes.running(self.runtime, "practice")
-        with urllib.request.urlopen(record["status_url"], timeout=10) as answer:
-            return json.load(answer)
-
-    def close(self) -> None:
-        for process in (self.process, self.market_process):
-            process.terminate()
-            process.wait(30)
-        record = processes.running(self.runtime, "relay")
-        if record is not None:
-            os.kill(record["pid"], signal.SIGTERM)
-            until(lambda: not processes.running(self.runtime, "relay"), "the relay's end")
-
-
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    running = Lab(tmp_path_factory.mktemp("browser"))
+    running = Lab(tmp_path_factory.mktemp("browser"), {"chart.ipynb": CELLS})
     yield running
     running.close()
 
@@ -188,23 +78,6 @@ def page(lab, tmp_path_factory):
         shown.wait_for_selector(f"{CHART}[data-state=live]", timeout=60_000)
         yield shown
         browser.close()
-
-
-def menu(page, *names):
-    """Click through JupyterLab's menu bar."""
-    page.locator(".lm-MenuBar-item", has_text=names[0]).click()
-    # The accessible name of an entry ends in its shortcut, so look at the label alone.
-    page.locator(".lm-Menu-itemLabel").get_by_text(names[1], exact=True).click()
-
-
-def kernel(page) -> str:
-    return page.evaluate(
-        "document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status ?? ''"
-    )
-
-
-def idle(page):
-    until(lambda: kernel(page) == "idle", "an idle kernel", 60)
 
 
 def data(page):
@@ -318,8 +191,13 @@ def test_the_saved_notebook_stays_small(page, lab):
     """A chart costs kilobytes: neither BokehJS nor the candles are written into the notebook."""
     idle(page)
     menu(page, "File", "Save Notebook")
-    until(lambda: "application/vnd.jupyter.widget-view+json" in lab.notebook.read_text(), "a save")
-    assert lab.notebook.stat().st_size < 10_000
+    until(
+        lambda: (
+            "application/vnd.jupyter.widget-view+json" in (lab.root / "chart.ipynb").read_text()
+        ),
+        "a save",
+    )
+    assert (lab.root / "chart.ipynb").stat().st_size < 10_000
 
 
 def test_the_page_raised_no_error(page):

@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+from browser_lab import FLAGS, menu
 from chromium import find
-from test_browser_chart import CHART, FLAGS, data, menu, repaints
+from test_browser_chart import CHART, data, repaints
 from waiting import until
 
 from breeze_lab import processes

@@ -180,7 +180,7 @@ def test_another_account_is_let_in_by_a_yes(server):
 FAULTS = {
     "the nonce is not looked at": (
         """
-import breeze_lab_server.login as m
+import breeze_lab_server.callback as m
 m.CallbackHandler._check_nonce = lambda self: next(iter(self.accountant.desk._pending.values()))
 """,
         ["without_the_nonce", "nothing_pending", "nonce_of_the_login_before"],
@@ -196,7 +196,7 @@ m.Desk.match = lambda self, user, nonce: next(
     ),
     "the sign-in is not looked at": (
         """
-import breeze_lab_server.login as m
+import breeze_lab_server.callback as m
 async def yes(self):
     self.current_user = self.current_user or type('U', (), {'username': 'x'})()
 m.CallbackHandler._check_person = yes
@@ -206,14 +206,14 @@ m.CallbackHandler._check_nonce = lambda self: next(iter(self.accountant.desk._pe
     ),
     "the origin is not looked at": (
         """
-import breeze_lab_server.login as m
+import breeze_lab_server.callback as m
 m.CallbackHandler._check_origin_of_post = lambda self: None
 """,
         ["foreign_origin", "similar_origin", "no_origin"],
     ),
     "an image may log in": (
         """
-import breeze_lab_server.login as m
+import breeze_lab_server.callback as m
 m.CallbackHandler._check_navigation = lambda self: None
 """,
         ["as_an_image", "in_a_frame"],
@@ -227,7 +227,7 @@ m.Desk.take = lambda self, t: (self._tickets.get(m._digest(t)) or (0, None))[1]
     ),
     "a login is not used up": (
         """
-import breeze_lab_server.login as l
+import breeze_lab_server.callback as l
 from breeze_lab import signin as m
 m.Desk.finish = lambda self, user: None
 l.CallbackHandler.clear_cookie = lambda *a, **k: None
@@ -294,7 +294,7 @@ def test_the_table_notices_a_missing_check(lab, fault):
 def test_the_log_check_notices_an_address_that_is_not_hidden(lab):
     """The planted fault: without the mask the api session is in the log."""
     unmask = """
-import breeze_lab_server.login as m
+import breeze_lab_server.callback as m
 real = m.CallbackHandler.initialize
 def leaky(self, accountant):
     uri = self.request.uri

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from breeze_lab import session, settings
-from breeze_lab.widgets.login import LoginForm, find_api_session
+from breeze_lab.widgets.login import LoginForm
 
 
 @pytest.fixture
@@ -53,19 +53,3 @@ def test_a_bad_login_says_why_without_the_secret(form, practice, changes, why):
     assert practice["secret"] not in form.message.value
     assert session.peek() is None
     assert not form.button.disabled
-
-
-@pytest.mark.parametrize(
-    "pasted",
-    [
-        "12345678",
-        " 12345678\n",
-        "https://127.0.0.1/?apisession=12345678",
-        "https://127.0.0.1/cb?x=1&API_Session=12345678",
-        "?apisession=12345678&y=2",
-        "API_Session=12345678",
-    ],
-)
-def test_whatever_is_pasted_the_session_is_found(pasted):
-    """The digits, the whole address or its query, in any spelling."""
-    assert find_api_session(pasted) == "12345678"

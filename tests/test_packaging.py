@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from breeze_lab import __version__
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -35,9 +37,12 @@ def test_the_wheel_carries_package_extension_kernel_and_notebook(wheel):
         "breeze_lab/practice/exchange/universe.csv",
         "breeze_lab/notebooks/00_start_here.ipynb",
         "breeze_lab/notebooks/01_break_the_market.ipynb",
+        "breeze_lab/notebooks/02_log_in_and_find.ipynb",
         "breeze_lab_server/__init__.py",
         "etc/jupyter/jupyter_server_config.d/breeze_lab_server.json",
         "share/jupyter/kernels/breeze-lab/kernel.json",
+        "share/jupyter/labextensions/breeze-lab/package.json",
+        "share/jupyter/labextensions/breeze-lab/static/remoteEntry.js",
     } <= names
     assert any(name.startswith("breeze_lab/widgets/assets/") for name in names)
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
@@ -49,6 +54,17 @@ def test_the_kernel_starts_with_the_extension(wheel):
     spec = json.loads(wheel.read(name))
     assert spec["argv"][0] == "python"
     assert "--ext=breeze_lab" in spec["argv"]
+
+
+def test_the_labextension_needs_no_build(wheel):
+    """JupyterLab finds it by its package.json, whose entry is in the wheel, under our version."""
+    folder = "share/jupyter/labextensions/breeze-lab/"
+    names = {name.split(".data/data/")[-1]: name for name in wheel.namelist()}
+    package = json.loads(wheel.read(names[folder + "package.json"]))
+    assert folder + package["jupyterlab"]["_build"]["load"] in names
+    assert package["version"] == __version__
+    entry = wheel.read(names[folder + "static/remoteEntry.js"])
+    assert len(entry) < 16_000, "what is large comes from the server extension, later"
 
 
 @pytest.mark.parametrize("name", ["lock.txt", "runtime.txt"])

@@ -21,14 +21,17 @@ from websockets.asyncio.server import unix_serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from breeze_lab import processes, settings
+from breeze_lab import clock, processes, settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 TOKEN = "only-for-this-test"
 SUBPROTOCOL = "breeze-lab.1.json"
-ROUTES = ["api/status", "static/bokeh.min.js"]
+ROUTES = [
+    "api/status", "api/instruments?q=tcs", "api/watchlist", "static/bokeh.min.js", "static/lab.js",
+    "static/lab.css",
+]  # fmt: skip
 
 #: Only ours: a machine may have others that are slow to start.
 EXTENSIONS = {
@@ -184,8 +187,9 @@ def test_a_stranger_gets_no_file_and_no_status(server, route):
     assert status in (302, 403)
     if status == 302:
         assert "/login" in headers["Location"]
-    assert b"Bokeh" not in body
-    assert b"relay" not in body
+    assert not any(
+        word in body for word in (b"Bokeh", b"relay", b"groups", b"keys", b"breeze-lab-")
+    )
 
 
 def test_a_stranger_gets_no_feed(server):
@@ -214,6 +218,77 @@ def test_a_page_of_another_origin_gets_no_feed(server):
     with pytest.raises(InvalidStatus) as refused:
         server.feed(Origin="http://elsewhere.example")
     assert refused.value.response.status_code == 403
+
+
+def test_searching_without_a_list_of_instruments_says_how_to_get_one(server):
+    """Before anybody logged in there is no master: a sentence, and nothing is fetched."""
+    status, _, body = server.get("api/instruments?q=tcs&market=icici")
+    assert status == 503
+    assert "%breeze_login" in json.loads(body)["message"]
+
+
+@pytest.mark.parametrize(
+    "query", ["q=" + "x" * 81, "q=tcs&limit=many", "q=tcs&market=elsewhere", "market=../../etc"]
+)
+def test_a_search_out_of_bounds_is_refused(server, query):
+    """A long text, a limit that is none, a market we do not know: 400."""
+    assert server.get(f"api/instruments?{query}")[0] == 400
+
+
+def test_the_search_answers_in_groups_from_the_master_on_disk(server, practice):
+    """Rows with what a subscription needs, how old the master is, never more than asked for."""
+    with urllib.request.urlopen(practice["master_url"], timeout=10) as answer:
+        master = answer.read()
+    place = server.home / "lab" / "data" / "masters" / "practice"
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (place / f"{clock.now():%Y-%m-%d}.zip").write_bytes(master)
+    status, _, body = server.get("api/instruments?q=reliance&limit=5&market=practice")
+    found = json.loads(body)
+    assert status == 200
+    assert found["groups"][0]["title"] == "Equity"
+    best = found["groups"][0]["items"][0]
+    assert (best["key"], best["room"], best["stock_code"]) == ("NSE:RELIANCE", "4.1!2885", "RELIND")
+    assert sum(len(group["items"]) for group in found["groups"]) <= 5
+    assert found["master"]["age_s"] < 86_400
+    assert json.loads(server.get("api/instruments?market=practice")[2])["groups"] == []
+
+
+def put(server, keys, **headers):
+    """PUT a watchlist as the page of a signed-in browser does; return status and body."""
+    request = urllib.request.Request(
+        server.url + "api/watchlist", method="PUT", headers=headers,
+        data=keys if isinstance(keys, bytes) else json.dumps({"keys": keys}).encode(),
+    )  # fmt: skip
+    try:
+        with OPENER.open(request, timeout=10) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as exc:
+        return exc.code, exc.read()
+
+
+SIGNED_IN = {"Authorization": f"token {TOKEN}"}
+
+
+def test_the_watchlist_is_kept_and_bounded(server):
+    """What was put comes back with rows to stream; what is none is refused and changes nothing."""
+    wanted = ["NSE:TCS", "NSE:RELIANCE", "NFO:NIFTY 01-Jan-2020 FUT"]
+    status, answer = put(server, wanted, **SIGNED_IN)
+    assert (status, answer["keys"]) == (200, wanted)
+    for bad in ("NSE:TCS", [1], ["no key"], [f"NSE:S{i}" for i in range(101)], b"[]", b"{"):
+        assert put(server, bad, **SIGNED_IN)[0] == 400, bad
+    assert put(server, b" " * 20_000, **SIGNED_IN)[0] == 413
+    shown = json.loads(server.get("api/watchlist?market=practice")[2])
+    assert shown["keys"] == wanted
+    assert shown["items"][1]["room"] == "4.1!2885"
+    assert shown["items"][2] == {"key": wanted[2], "gone": True}
+
+
+def test_a_watchlist_is_changed_only_by_its_user_from_our_page(server):
+    """No sign-in, no right to write, or a cookie without the page's token: 403 each."""
+    assert put(server, [])[0] == 403
+    assert put(server, [], **SIGNED_IN, **{"X-Refuse": "write breeze-lab"})[0] == 403
+    assert put(server, [], Cookie=server.cookie)[0] == 403
+    assert json.loads(server.get("api/watchlist")[2])["keys"] != []
 
 
 def test_bokeh_comes_in_the_installed_version(server):

@@ -77,7 +77,7 @@ def test_the_master_is_cached_and_used_when_the_download_fails(logged_in, practi
 
 def test_an_unchanged_master_is_not_downloaded_again(logged_in, practice, home):
     """The second login asks whether it changed and keeps the very file it has."""
-    path = home / "cache" / "master" / "practice.zip"
+    path = logged_in.master_path
     before = path.stat()
     session.logout()
     endpoints = settings.Endpoints.from_dict(practice, name="practice")
@@ -92,7 +92,7 @@ def test_without_any_master_login_fails_with_the_reason(practice, home):
     endpoints = settings.Endpoints.from_dict(
         {**practice, "master_url": "http://127.0.0.1:9/SecurityMaster.zip"}, name="other"
     )
-    with pytest.raises(errors.LoginError, match="security master"):
+    with pytest.raises(errors.MasterError, match="security master"):
         session.login("key", "secret", "1", endpoints=endpoints)
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import platform
+import signal
 import stat
 import subprocess
 import sys
@@ -15,8 +16,9 @@ import time
 from pathlib import Path
 
 import pytest
+from waiting import until
 
-from breeze_lab import vault
+from breeze_lab import processes, settings, vault
 from breeze_lab.errors import VaultError
 from breeze_lab.vault import desktop, file
 from breeze_lab.vault import kernel as kernel_room
@@ -348,6 +350,48 @@ def test_after_a_restart_the_old_file_is_set_aside_and_said(kernel, home):
     assert list((home / "data").glob("vault-until-restart-aside-*.json"))
 
 
+# -- a process that keeps the key ---------------------------------------------
+
+
+@pytest.fixture
+def keeper(home, monkeypatch):
+    monkeypatch.setenv("BREEZE_LAB_VAULT", "keeper")
+    kept = vault.open()
+    yield kept
+    record = processes.running(home / "runtime", "keeper")
+    if record is not None:
+        os.kill(record["pid"], signal.SIGTERM)
+        until(lambda: processes.running(home / "runtime", "keeper") is None, "its end")
+
+
+def test_where_nothing_else_works_a_process_keeps_the_key(keeper, home):
+    """Another process opens the same vault; the key is on no disk, and its end is said."""
+    keeper.set("session", SECRET)
+    code = "from breeze_lab import vault; print(vault.open().get('session'))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == SECRET
+    assert (keeper.backend, keeper.lasting, keeper.shared) == ("keeper", False, True)
+    assert "breeze-lab stop" in keeper.describe()
+    key = keeper._store._secret
+    for path in home.rglob("*"):
+        if path.is_file():
+            assert key not in path.read_bytes()
+            assert key.hex().encode() not in path.read_bytes()
+    assert stat.S_IMODE(settings.folders().socket("keeper").stat().st_mode) == 0o600
+
+
+def test_when_the_keeper_is_gone_the_old_file_is_set_aside(keeper, home):
+    """SIGKILL takes the key: a new vault begins, which is said, and nothing is destroyed."""
+    keeper.set("session", SECRET)
+    os.kill(processes.running(home / "runtime", "keeper")["pid"], signal.SIGKILL)
+    until(lambda: processes.running(home / "runtime", "keeper") is None, "its end")
+    vault._opened.clear()
+    again = vault.open()
+    assert again.get("session") is None
+    assert "type it in once more" in again.describe()
+    assert list((home / "data").glob("vault-while-kept-aside-*.json"))
+
+
 # -- keyrings -----------------------------------------------------------------
 
 
@@ -456,7 +500,7 @@ def test_memory_is_the_last_resort_and_says_so(monkeypatch):
 def test_an_unknown_wish_is_refused(monkeypatch):
     """BREEZE_LAB_VAULT=plain does not fall back on anything."""
     monkeypatch.setenv("BREEZE_LAB_VAULT", "plaintext")
-    with pytest.raises(VaultError, match="one of mounted, keyring, kernel, memory"):
+    with pytest.raises(VaultError, match="one of mounted, keyring, kernel, keeper, memory"):
         vault.open()
 
 

@@ -1,9 +1,9 @@
 """The vault: where keys and sessions are kept, and never in clear.
 
-Four places, the first that works: an encrypted file whose key is mounted (a
+The first place that works: an encrypted file whose key is mounted (a
 container's secret, a systemd credential); the keyring of the desktop; an
-encrypted file whose key the Linux kernel holds until a restart; the memory of
-this process. `open` chooses, `Vault.describe` says which one it was and what
+encrypted file whose key the Linux kernel, or a small process, holds until a
+restart; the memory of this process. `open` chooses, `Vault.describe` says which one it was and what
 would last longer. Plain text is never a place, and neither is a keyring that
 only pretends to be one (``keyrings.alt``, null, fail, chains of them).
 """
@@ -76,13 +76,18 @@ class Vault:
 
     @property
     def backend(self) -> str:
-        """Short name of the place: ``mounted``, ``keyring``, ``kernel`` or ``memory``."""
+        """Short name of the place: ``mounted``, ``keyring``, ``kernel``, ``keeper``, ``memory``."""
         return self._store.name
 
     @property
     def lasting(self) -> bool:
         """Whether entries are there after a restart of the machine."""
         return self._store.lasting
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes of this user see what is kept."""
+        return self._store.name != "memory"
 
     def describe(self) -> str:
         """Return one honest sentence for people: where secrets are, and what would last longer."""
@@ -155,14 +160,14 @@ class _Memory:
 _opening: Final = threading.Lock()
 _opened: Final[dict[tuple[str, ...], Vault]] = {}
 
-_CHOICES: Final = ("mounted", "keyring", "kernel", "memory")
+_CHOICES: Final = ("mounted", "keyring", "kernel", "keeper", "memory")
 
 
 def open() -> Vault:  # noqa: A001 - vault.open() says what it does
     """Return this user's vault in the first place that works.
 
-    ``BREEZE_LAB_VAULT`` (``mounted``, ``keyring``, ``kernel`` or ``memory``)
-    insists on one.
+    ``BREEZE_LAB_VAULT`` (``mounted``, ``keyring``, ``kernel``, ``keeper`` or
+    ``memory``) insists on one.
 
     Raises
     ------
@@ -186,7 +191,7 @@ def open() -> Vault:  # noqa: A001 - vault.open() says what it does
 
 
 def _choose(data: Path, wish: str, mounted: Path | None) -> Store:
-    from breeze_lab.vault import desktop, file, kernel  # noqa: PLC0415 - see open
+    from breeze_lab.vault import desktop, file, keeper, kernel  # noqa: PLC0415 - see open
 
     why: list[str] = []
     if wish in ("", "mounted"):
@@ -201,6 +206,11 @@ def _choose(data: Path, wish: str, mounted: Path | None) -> Store:
     if wish in ("", "kernel"):
         try:
             return kernel.Kernel(data)
+        except VaultError as exc:
+            why.append(str(exc))
+    if wish in ("", "keeper"):
+        try:
+            return keeper.Keeper(data)
         except VaultError as exc:
             why.append(str(exc))
     if wish in ("", "memory"):

@@ -1,7 +1,34 @@
-"""Widgets: what a notebook shows and a browser keeps moving."""
+"""Widgets: what a notebook shows and a browser keeps moving.
+
+Names load on first use, because the server extension reads `bundles` and must
+load neither ipywidgets nor Bokeh.
+"""
 
 from __future__ import annotations
 
-from breeze_lab.widgets.live_chart import LiveChart
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["LiveChart"]
+if TYPE_CHECKING:
+    from breeze_lab.widgets.live_chart import LiveChart
+    from breeze_lab.widgets.login import Login
+    from breeze_lab.widgets.search import Search
+
+__all__ = ["LiveChart", "Login", "Search"]
+
+_ROOM_OF = {"LiveChart": "live_chart", "Login": "login", "Search": "search"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a widget from its room on first use."""
+    room = _ROOM_OF.get(name)
+    if room is None:
+        raise AttributeError(f"module 'breeze_lab.widgets' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"breeze_lab.widgets.{room}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the widgets, loaded or not."""
+    return sorted({*globals(), *__all__})

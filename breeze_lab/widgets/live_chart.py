@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import time
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
@@ -23,6 +22,7 @@ from bokeh.embed import json_item
 
 from breeze_lab import charts
 from breeze_lab.bars import Interval
+from breeze_lab.widgets import bundles
 from breeze_lab.widgets.relay_comm import RelayComm
 
 if TYPE_CHECKING:
@@ -52,13 +52,6 @@ class Charted(Protocol):
     def tick_size(self) -> float: ...  # noqa: D102
 
 
-def _assets(suffix: str) -> str:
-    """Return our scripts as one module, in the order of their names, or our style sheet."""
-    folder = resources.files("breeze_lab.widgets").joinpath("assets")
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(suffix)), key=lambda f: f.name)
-    return "\n".join(file.read_text("utf-8") for file in files)
-
-
 class LiveChart(anywidget.AnyWidget):
     """Candles of one instrument, live; shown when it is the last line of a cell.
 
@@ -83,12 +76,12 @@ class LiveChart(anywidget.AnyWidget):
     Notes
     -----
     The page element carries ``data-key``, ``data-last-price``, ``data-state``
-    (``live``, ``stale``, ``offline``) and ``data-repaints``, the number of
+    (``live``, ``stale``, ``offline``, ``ended``) and ``data-repaints``, the number of
     times changed candles were painted.
     """
 
-    _esm = _assets(".js")
-    _css = _assets(".css")
+    _esm = bundles.script("chart")
+    _css = bundles.styles("chart")
 
     config = traitlets.Unicode("{}").tag(sync=True)
     figure = traitlets.Unicode("{}").tag(sync=True)

@@ -1,46 +1,71 @@
-"""The login form: keys are typed into fields, never into a cell.
+"""The login widget: keys are typed into fields, never into a cell.
 
-The fields are emptied the moment the button is pressed, before anything else
-happens, so neither the widget's state nor a saved notebook keeps a secret.
+`Login` is what the notebook shows. Its page talks to the server extension and
+to nobody else: what is typed there passes no kernel, and the widget has no
+property that could hold it. Where there is no such server (VS Code, a bare
+kernel) it shows `LoginForm` instead, whose fields are emptied the moment the
+button is pressed, before anything else happens.
 """
 
 from __future__ import annotations
 
 import html
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
 
+import anywidget
 import ipywidgets as widgets
+import traitlets
 
 from breeze_lab import session, settings
 from breeze_lab.errors import BreezeLabError
+from breeze_lab.signin import find_api_session
+from breeze_lab.widgets import bundles
 
 if TYPE_CHECKING:
     from breeze_lab.settings import Endpoints
 
-__all__ = ["LoginForm", "find_api_session"]
+__all__ = ["Login", "LoginForm"]
 
 
-def find_api_session(pasted: str) -> str:
-    """Return the api session in whatever was pasted.
+class Login(anywidget.AnyWidget):
+    """The way in: keys once, then one button a day; shown when it is the last line of a cell.
 
     Parameters
     ----------
-    pasted
-        The bare digits, the whole address of the page the broker redirected
-        to, or its query.
+    endpoints
+        The broker of the form that stands in where there is no server
+        extension; the server extension knows its own.
+    rehearse
+        Go the way of a real login at the practice market's login page.
 
-    Examples
-    --------
-    >>> find_api_session("https://127.0.0.1/?apisession=12345678")
-    '12345678'
+    Notes
+    -----
+    The page element carries ``data-state``: ``keys``, ``ready``, ``pending``,
+    ``good`` or ``ended``.
     """
-    text = pasted.strip()
-    query = urlsplit(text).query or text.lstrip("?")
-    for name, value in parse_qsl(query):
-        if name.lower().replace("_", "") == "apisession":
-            return value.strip()
-    return text
+
+    _esm = bundles.script("login")
+    _css = bundles.styles("login")
+
+    form = traitlets.Unicode("").tag(sync=True)
+    broker = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, endpoints: Endpoints = settings.ICICI, *, rehearse: bool = False) -> None:
+        """Ask nothing yet; the page does."""
+        self.endpoints = endpoints
+        self._form: LoginForm | None = None
+        super().__init__(broker="practice" if rehearse else "")
+        self.on_msg(self._on_message)
+
+    def __repr__(self) -> str:
+        """Name it, for front ends that show no widgets."""
+        return "Login()"
+
+    def _on_message(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
+        if content.get("op") == "form":
+            if self._form is None:
+                self._form = LoginForm(self.endpoints)
+            self.form = f"IPY_MODEL_{self._form.model_id}"
 
 
 class LoginForm(widgets.VBox):  # type: ignore[misc]  # ipywidgets is untyped
@@ -82,12 +107,13 @@ class LoginForm(widgets.VBox):  # type: ignore[misc]  # ipywidgets is untyped
 
     def _submit(self, _button: object) -> None:
         key, secret = self.app_key.value.strip(), self.secret.value.strip()
-        token = find_api_session(self.api_session.value)
+        pasted = self.api_session.value
         for box in (self.app_key, self.secret, self.api_session):
             box.value = ""
         self.link.value = ""
         self.button.disabled = True
         try:
+            token = find_api_session(pasted)
             now = session.login(key, secret, token, endpoints=self.endpoints)
         except BreezeLabError as exc:
             self.message.value = f"<b style='color:#c62828'>{html.escape(str(exc))}</b>"

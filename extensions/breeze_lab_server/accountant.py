@@ -11,19 +11,15 @@ import asyncio
 import os
 from collections import deque
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from breeze_lab import accounts, clock, session, settings, signin, vault
-from breeze_lab.accounts import Credentials
-from breeze_lab.errors import BreezeLabError, LoginError, SettingsError, VaultError
-from breeze_lab.settings import Endpoints
+from breeze_lab import accounts, clock, signin, vault
+from breeze_lab.errors import BreezeLabError, VaultError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Accountant", "Failures", "default_broker"]
-
-BROKERS: Final = ("icici", "practice")
 
 
 def default_broker() -> str:
@@ -95,7 +91,7 @@ class Accountant:
         LoginError, VaultError, ProcessError
         """
         self.error = ""
-        endpoints, keys = await asyncio.to_thread(_account, broker)
+        endpoints, keys = await asyncio.to_thread(signin.account, broker)
         # A real broker knows the address from the app's registration; the practice market is told.
         redirect = callback if broker == "practice" else ""
         return signin.login_url(keys.app_key, endpoints, redirect)
@@ -114,7 +110,7 @@ class Accountant:
     async def practice(self) -> signin.Outcome:
         """Log in to the practice market, starting it when none runs."""
         async with self._busy:
-            return await self._noting(_practice)
+            return await self._noting(signin.practice)
 
     async def adopt(self, serial: str) -> accounts.Facts:
         """Say yes to the account of a login that waits."""
@@ -136,33 +132,9 @@ class Accountant:
             raise
 
 
-def _account(broker: str) -> tuple[Endpoints, Credentials]:
-    if broker not in BROKERS:
-        raise SettingsError(f"There is no broker {broker[:20]!r}.")
-    keys = accounts.credentials(broker)
-    if keys is None:
-        raise LoginError("Type the app key and its secret first.")
-    if broker == "icici":
-        return settings.ICICI, keys
-    return Endpoints.from_dict(session.start_practice(), name="practice"), keys
-
-
 def _exchange(broker: str, api_session: str) -> signin.Outcome:
-    endpoints, keys = _account(broker)
+    endpoints, keys = signin.account(broker)
     return signin.exchange(endpoints, keys, api_session, rehearsal=broker == "practice")
-
-
-def _practice() -> signin.Outcome:
-    now = accounts.facts()
-    if now is not None and now.good and not now.practice:
-        raise LoginError(
-            f"{now.name} is logged in to ICICI Direct. Log out first: invented prices never take "
-            "the place of a real account."
-        )
-    record = session.start_practice()
-    api_session = session.page_session(record["login_url"])
-    keys = Credentials(record["app_key"], record["secret"])
-    return signin.exchange(Endpoints.from_dict(record, name="practice"), keys, api_session)
 
 
 def _state(broker: str) -> dict[str, Any]:

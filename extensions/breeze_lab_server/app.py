@@ -6,7 +6,7 @@ from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
 
-from breeze_lab_server import handlers, login
+from breeze_lab_server import callback, handlers, login, search
 from breeze_lab_server.supervisor import Supervisor
 
 __all__ = ["BreezeLabServer"]
@@ -23,7 +23,7 @@ class BreezeLabServer(ExtensionApp):
         self.supervisor = Supervisor(self.log)
         # A page that was refused may still be named as the referrer of another request.
         known = self.settings.get("extra_log_scrub_param_keys") or []
-        self.settings["extra_log_scrub_param_keys"] = [*known, *login.SECRET_PARAMETERS]
+        self.settings["extra_log_scrub_param_keys"] = [*known, *callback.SECRET_PARAMETERS]
 
     def initialize_handlers(self) -> None:
         """Add the routes; the server puts its base URL in front."""
@@ -32,6 +32,8 @@ class BreezeLabServer(ExtensionApp):
             [
                 (r"/breeze-lab/api/status/?", handlers.StatusHandler, shared),
                 (r"/breeze-lab/api/feed/?", handlers.FeedHandler, shared),
+                (r"/breeze-lab/api/instruments/?", search.InstrumentsHandler),
+                (r"/breeze-lab/api/watchlist/?", search.WatchlistHandler),
                 (r"/breeze-lab/static/([\w.-]+)", handlers.StaticHandler),
                 *login.routes(),
             ]

@@ -23,6 +23,7 @@ from tornado import web, websocket
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from breeze_lab.errors import ProcessError
+from breeze_lab.widgets import bundles
 from breeze_lab_server.supervisor import SUBPROTOCOL
 
 if TYPE_CHECKING:
@@ -66,7 +67,11 @@ class StatusHandler(APIHandler):
 
 
 class StaticHandler(JupyterHandler):
-    """``GET static/bokeh.min.js``: the installed BokehJS, so that notebooks need not hold it."""
+    """``GET static/…``: the installed BokehJS, so that notebooks need not hold it, and our panel.
+
+    ``lab.js`` and ``lab.css`` are what JupyterLab's own extension shows; they
+    come from here, so that they are always of this server's version.
+    """
 
     auth_resource = RESOURCE
 
@@ -74,6 +79,12 @@ class StaticHandler(JupyterHandler):
     @authorized("read", RESOURCE)  # type: ignore[untyped-decorator]
     async def get(self, name: str) -> None:
         """Send the file; the browser keeps it when its address names the right version."""
+        if name in ("lab.js", "lab.css"):
+            kind = "javascript" if name == "lab.js" else "css"
+            self.set_header("Content-Type", f"text/{kind}; charset=UTF-8")
+            self.set_header("Cache-Control", "private, no-cache")
+            self.finish(bundles.script("lab") if name == "lab.js" else bundles.styles("lab"))
+            return
         script = _bokeh_script() if name == "bokeh.min.js" else None
         if script is None:
             raise web.HTTPError(404)

@@ -4,29 +4,18 @@ const SUBPROTOCOL = "breeze-lab.1.json";
 const FIRST_WAIT_MS = 250;
 const LONGEST_WAIT_MS = 10_000;
 
-/** Return the base URL of the Jupyter server behind this page, or null where there is none. */
-function base_url() {
-  try {
-    const config = JSON.parse(document.getElementById("jupyter-config-data").textContent);
-    const path = config.baseUrl || "/";
-    return new URL(path.endsWith("/") ? path : `${path}/`, window.location.href).href;
-  } catch {
-    return null; // VS Code and the like: the kernel helps
-  }
-}
-
 /**
  * Keep one subscription alive until the returned function is called.
  *
  * `on_message` gets the relay's messages, `on_link` "open", "lost" or a sentence. A socket that
- * was never opened because the server has no such route is replaced by the kernel's comm.
+ * was never opened because the server has no such route is replaced by the kernel's comm; without
+ * a `model` there is no kernel, and "absent" is said.
  */
-function open_feed({ model, instrument, interval, market, on_message, on_link }) {
+function open_feed({ model, client, instruments, bars, market, on_message, on_link }) {
   const base = base_url();
   const address = `${base}breeze-lab/`;
   const subscribe = {
-    op: "subscribe", id: 1, instruments: [instrument], delivery: "latest", bars: [interval],
-    ticks: true, market,
+    op: "subscribe", id: 1, instruments, delivery: "latest", bars, ticks: true, market,
   };
   let socket = null;
   let timer = null;
@@ -48,7 +37,7 @@ function open_feed({ model, instrument, interval, market, on_message, on_link })
     socket = new WebSocket(`${address.replace(/^http/, "ws")}api/feed`, SUBPROTOCOL);
     socket.onopen = () => {
       opened = true;
-      socket.send(JSON.stringify({ op: "hello", client: `chart ${instrument.key}`, flush_ms: 40 }));
+      socket.send(JSON.stringify({ op: "hello", client, flush_ms: 40 }));
       socket.send(JSON.stringify(subscribe));
     };
     socket.onmessage = (event) => {
@@ -76,6 +65,10 @@ function open_feed({ model, instrument, interval, market, on_message, on_link })
   };
 
   const ask_kernel = () => {
+    if (!model) {
+      on_link("absent");
+      return;
+    }
     by_kernel = true;
     on_link("Waiting for the kernel"); // it answers when no cell runs
     model.send({ op: "feed", flush_ms: 40 });
@@ -90,7 +83,7 @@ function open_feed({ model, instrument, interval, market, on_message, on_link })
     if (inner.op === "welcome") on_link("open");
     on_message(inner);
   };
-  model.on("msg:custom", from_kernel);
+  model?.on("msg:custom", from_kernel);
   if (base === null) ask_kernel();
   else connect();
 
@@ -109,7 +102,7 @@ function open_feed({ model, instrument, interval, market, on_message, on_link })
     clearTimeout(timer);
     window.removeEventListener("online", hurry);
     document.removeEventListener("visibilitychange", hurry);
-    model.off("msg:custom", from_kernel);
+    model?.off("msg:custom", from_kernel);
     if (by_kernel) model.send({ op: "unfeed" });
     if (socket === null) return;
     socket.onopen = socket.onmessage = socket.onclose = null;

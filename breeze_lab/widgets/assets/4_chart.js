@@ -20,6 +20,7 @@ const FRAME = `
     <div class="bl-quote"><span class="bl-price"></span><span class="bl-change"></span></div>
     <dl class="bl-day"></dl>
   </header>
+  <div class="bl-session"></div>
   <div class="bl-plot">
     <div class="bl-canvas"></div>
     <div class="bl-over">
@@ -54,6 +55,7 @@ class Chart {
     this.root.innerHTML = FRAME;
     el.append(this.root);
     this.title();
+    this.end_session = mark_session(this.root, () => this.config.market, this.part("session"), () => this.badge());
   }
 
   part(name) {
@@ -79,7 +81,8 @@ class Chart {
     this.quote();
     const { key, room, anchor_s, interval, market } = this.config;
     this.close_feed = open_feed({
-      model: this.model, instrument: { key, room, anchor_s }, interval, market,
+      model: this.model, client: `chart ${key}`, instruments: [{ key, room, anchor_s }],
+      bars: [interval], market,
       on_message: (message) => this.take(message),
       on_link: (link) => {
         this.link = link;
@@ -200,7 +203,8 @@ class Chart {
     const { link, upstream } = this;
     let state = "live";
     let text = age !== null && age >= 2 ? `Live · ${say_age(age)}` : "Live";
-    if (link === "lost") [state, text] = ["offline", `Reconnecting · ${since}`];
+    if (session_clock().ended(this.config.market)) [state, text] = ["ended", `Session ended · ${since}`];
+    else if (link === "lost") [state, text] = ["offline", `Reconnecting · ${since}`];
     else if (link !== "open") [state, text] = ["offline", link];
     else if (upstream && upstream.state !== "connected") {
       state = "offline";
@@ -245,6 +249,7 @@ class Chart {
 
   close() {
     this.closed = true;
+    this.end_session();
     clearInterval(this.timer);
     this.themes?.disconnect();
     this.close_feed?.();
@@ -253,21 +258,13 @@ class Chart {
   }
 }
 
-function page_theme() {
-  const light = document.body.dataset.jpThemeLight;
-  if (light !== undefined) return light === "false" ? "dark" : "light";
-  if (document.body.classList.contains("vscode-dark")) return "dark";
-  return "light";
+/** Draw one view of a chart; return what takes it away. */
+function render_chart({ model, el }) {
+  const chart = new Chart(model, el);
+  chart.start().catch((error) => {
+    console.error(error);
+    chart.root.dataset.state = "offline";
+    chart.part("age").textContent = `The chart cannot be drawn: ${error.message}`;
+  });
+  return () => chart.close();
 }
-
-export default {
-  render({ model, el }) {
-    const chart = new Chart(model, el);
-    chart.start().catch((error) => {
-      console.error(error);
-      chart.root.dataset.state = "offline";
-      chart.part("age").textContent = `The chart cannot be drawn: ${error.message}`;
-    });
-    return () => chart.close();
-  },
-};

@@ -1,0 +1,1 @@
+"""Dashboards: Panel pages over the same values."""

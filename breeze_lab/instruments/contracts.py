@@ -1,0 +1,367 @@
+"""Futures and options: rows of four members as columns sorted by what they are.
+
+A contract is one number: underlying, future or option, expiry, strike and
+right side by side in 64 bits. Sorted by it, one binary search finds a
+contract, the contracts of an underlying lie together, nearest expiry first,
+and no name of any of the hundred thousand has to be made or stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from breeze_lab.errors import MasterError
+from breeze_lab.instruments.expiries import parse_date
+from breeze_lab.instruments.instrument import EXCHANGES, INDEX_SYMBOLS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from breeze_lab.instruments.instrument import Exchange
+    from breeze_lab.instruments.report import Report
+    from breeze_lab.instruments.tables import Table
+
+__all__ = [
+    "MAX_STRIKE",
+    "Contracts",
+    "Part",
+    "Underlying",
+    "days_of",
+    "merged",
+    "pack",
+    "part",
+    "ranked",
+    "unpack",
+]
+
+#: Strikes are counted in ten-thousandths of a rupee in 34 bits.
+MAX_STRIKE: Final = (1 << 34) / 10_000
+_MAX_UNDERLYINGS: Final = 1 << 12
+_MAX_DAYS: Final = 1 << 16
+_MAX_TOKEN: Final = 999_999_999
+_MAX_LOT: Final = 1_000_000_000
+_EPOCH: Final = date(1970, 1, 1).toordinal()
+_RIGHTS: Final = {"XX": 0, "": 0, "CE": 1, "PE": 2}
+_SERIES: Final = {"FUTURE": 0, "OPTION": 1, "SPOT": 2}
+
+
+@dataclass(slots=True)
+class Underlying:
+    """What contracts are of, in the order of their liquidity.
+
+    Parameters
+    ----------
+    base
+        Rupees: the last close of the underlying, of MCX the near future's upper
+        limit; 0 where the master has none.
+    turnover
+        Rupees: open interest times base, the only measure of liquidity the master has.
+    """
+
+    exchange: Exchange
+    code: str
+    symbol: str
+    name: str
+    base: float = 0.0
+    turnover: float = 0.0
+
+
+@dataclass(slots=True)
+class Contracts:
+    """All contracts, sorted by `packed`.
+
+    Parameters
+    ----------
+    packed
+        Shape (n,), unsigned 64 bits; see `pack`.
+    token, lot, tick
+        Shape (n,); the tick in ten-thousandths of a rupee.
+    own
+        Shape (n,): whether no other row has the token.
+    """
+
+    underlyings: list[Underlying]
+    packed: NDArray[np.uint64]
+    token: NDArray[np.uint32]
+    lot: NDArray[np.uint32]
+    tick: NDArray[np.uint32]
+    own: NDArray[np.bool_]
+
+
+def pack(underlying: Any, option: Any, days: Any, strike: Any, put: Any) -> Any:
+    """Return the number of a contract, or of each of many.
+
+    Parameters
+    ----------
+    underlying, option, days, strike, put
+        Integers or uint64 arrays: index of the underlying, 0 or 1, days since
+        1970-01-01, ten-thousandths of a rupee, 0 or 1.
+    """
+    return underlying << 52 | option << 51 | days << 35 | strike << 1 | put
+
+
+def unpack(packed: int) -> tuple[int, int, date, float, int]:
+    """Return what `pack` was given, the day as a date and the strike in rupees."""
+    day = date.fromordinal((packed >> 35 & 0xFFFF) + _EPOCH)
+    return packed >> 52, packed >> 51 & 1, day, (packed >> 1 & 0x3FFFFFFFF) / 10_000, packed & 1
+
+
+def days_of(day: date) -> int:
+    """Return days since 1970-01-01."""
+    return day.toordinal() - _EPOCH
+
+
+@dataclass(slots=True)
+class Part:
+    """The contracts of one member before they are sorted together.
+
+    Parameters
+    ----------
+    columns
+        Shape (n,) each: what `pack` takes, and token, lot, tick, line.
+    spots
+        Rows of the table that are spot prices, which belong to the listed.
+    skipped, warnings
+        As in `Report`.
+    """
+
+    table: Table
+    underlyings: list[Underlying] = field(default_factory=list)
+    columns: dict[str, NDArray[Any]] = field(default_factory=dict)
+    spots: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    skipped: list[tuple[str, int, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def ranked(parts: Sequence[Part], report: Report) -> tuple[list[Underlying], NDArray[np.uint64]]:
+    """Return the underlyings of all parts by liquidity, and the place of each part's in turn."""
+    underlyings = [u for part in parts for u in part.underlyings]
+    if len(underlyings) >= _MAX_UNDERLYINGS:
+        raise MasterError(
+            f"The master has {len(underlyings):,} underlyings: no master has so many."
+        )
+    for part in parts:
+        report.skipped += part.skipped
+        report.warnings += part.warnings
+    _name_apart(underlyings, report)
+    order = sorted(range(len(underlyings)), key=lambda i: (-underlyings[i].turnover, i))
+    place = np.zeros(len(order), np.uint64)
+    place[order] = np.arange(len(order), dtype=np.uint64)
+    return [underlyings[i] for i in order], place
+
+
+def merged(
+    parts: Sequence[Part], underlyings: list[Underlying], place: NDArray[np.uint64], report: Report
+) -> Contracts:
+    """Return all contracts sorted; `underlyings` and `place` are what `ranked` gave."""
+    columns = {
+        name: np.concatenate([part.columns[name] for part in parts] or [np.zeros(0, np.int64)])
+        for name in ("option", "days", "strike", "put", "token", "lot", "tick", "line")
+    }
+    first = np.cumsum([0, *(len(part.underlyings) for part in parts)])
+    of_parts = [
+        place[part.columns["underlying"] + at] for part, at in zip(parts, first, strict=False)
+    ]
+    whose = np.concatenate(of_parts or [place])
+    member = np.repeat(np.arange(len(parts)), [len(part.columns["line"]) for part in parts])
+    wide = [columns[name].astype(np.uint64) for name in ("option", "days", "strike", "put")]
+    packed = pack(whose, *wide)
+    by_value = np.argsort(packed, kind="stable")  # the first line of a contract stays
+    packed = packed[by_value]
+    again = np.zeros(len(packed), bool)
+    again[1:] = packed[1:] == packed[:-1]
+    for at in np.flatnonzero(again):
+        row, before = int(by_value[at]), int(by_value[at - 1])
+        same = columns["token"][row] == columns["token"][before]
+        tokens = "" if same else f" with another token ({int(columns['token'][before])})"
+        report.skipped.append((
+            parts[member[row]].table.layout.member, int(columns["line"][row]),
+            f"it repeats the contract of line {int(columns['line'][before])}{tokens}",
+        ))  # fmt: skip
+    by_value = by_value[~again]
+    for number, part in enumerate(parts):
+        name = part.table.layout.member
+        report.kept[name] = report.kept.get(name, 0) + int((member[by_value] == number).sum())
+    contracts = Contracts(
+        underlyings,
+        packed[~again],
+        columns["token"][by_value].astype(np.uint32),
+        columns["lot"][by_value].astype(np.uint32),
+        columns["tick"][by_value].astype(np.uint32),
+        np.ones(len(by_value), bool),
+    )
+    _own_tokens(contracts, report)
+    return contracts
+
+
+def part(table: Table) -> Part:
+    """Return the contracts of one member."""
+    layout = table.layout
+    member, size = layout.member, len(table)
+    reasons: dict[int, str] = {}
+
+    def refuse(wrong: NDArray[np.bool_], reason: str) -> None:
+        for row in np.flatnonzero(wrong):
+            reasons.setdefault(int(row), reason)
+
+    code, codes = table.few("code")
+    series, all_series = table.few("series")
+    kind = np.array([_SERIES.get(text, -1) for text in all_series], np.int8)[series]
+    expiry, expiries = table.few("expiry")
+    days = np.array([_days(text) for text in expiries], np.int64)[expiry]
+    right, rights = table.few("right")
+    side = np.array([_RIGHTS.get(text, -1) for text in rights], np.int8)[right]
+    strike = np.rint(table.number("strike") * 10_000)
+    lot, tick = table.number("lot"), np.rint(table.number("tick") * layout.tick_in * 10_000)
+    interest, base = table.number("interest"), table.number("base")
+    token, odd_token = _tokens(table)
+
+    spot = kind == 2  # noqa: PLR2004 - see _SERIES
+    refuse(kind < 0, "its series is neither FUTURE nor OPTION")
+    refuse(odd_token & ~spot, "it has no valid token")
+    refuse((days < 0) & ~spot, "its expiry is no date")
+    refuse((kind == 1) & (side <= 0), "it is an option of neither CE nor PE")
+    refuse((kind == 0) & (side != 0), "it is a future with a right")
+    refuse((strike < 0) | (strike >= MAX_STRIKE * 10_000), "its strike is out of all bounds")
+    refuse((kind == 1) & (strike == 0), "it is an option without a strike")
+    refuse((lot < 0) | (lot > _MAX_LOT), "its lot is out of all bounds")
+    refuse((tick < 0) | (tick > _MAX_LOT), "its tick size is out of all bounds")
+    no_code = np.array([not text.strip() for text in codes], bool)[code]
+    refuse(no_code, "it has no stock code")
+    found = Part(table)
+    found.skipped = [(member, int(table.lines[row]), why) for row, why in sorted(reasons.items())]
+    fine = np.ones(size, bool)
+    fine[list(reasons)] = False
+    found.spots = np.flatnonzero(fine & spot)
+    rows = np.flatnonzero(fine & ~spot)
+
+    underlyings, whose = _underlyings(table, rows, code[rows], codes, found.warnings)
+    for number, base_price in enumerate(_bases(layout.exchange, whose, kind[rows], base[rows])):
+        underlyings[number].base = base_price
+    held = np.bincount(whose, interest[rows] * np.maximum(lot[rows], 1), len(underlyings))
+    if layout.exchange in ("NFO", "BFO"):  # there open interest counts shares, elsewhere lots
+        held = np.bincount(whose, interest[rows], len(underlyings))
+    for number, shares in enumerate(held.tolist()):
+        underlyings[number].turnover = shares * underlyings[number].base
+    found.underlyings = underlyings
+    found.columns = {
+        "underlying": whose, "option": kind[rows] == 1, "days": days[rows],
+        "strike": np.where(kind[rows] == 1, strike[rows], 0), "put": side[rows] == 2,  # noqa: PLR2004
+        "token": token[rows], "lot": np.maximum(lot[rows], 1), "tick": tick[rows],
+        "line": table.lines[rows],
+    }  # fmt: skip
+    return found
+
+
+def _days(text: str) -> int:
+    day = parse_date(text)
+    days = days_of(day) if day else -1
+    return days if 0 <= days < _MAX_DAYS else -1
+
+
+def _tokens(table: Table) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return tokens as numbers, and where they are none that can be streamed."""
+    import pyarrow as pa  # noqa: PLC0415 - a warm start reads no master
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    text = table.columns["token"]
+    try:
+        token = text.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        plain = pc.match_substring_regex(text, r"^[0-9]{1,9}$")
+        token = pc.if_else(plain, text, "0").cast(pa.int64()).to_numpy(zero_copy_only=False)
+    length = pc.binary_length(text).to_numpy(zero_copy_only=False)
+    digits = np.searchsorted(10 ** np.arange(1, 10), token, side="right") + 1
+    # A leading zero is part of a room's name, so such a token is not the number it looks like.
+    return token, (token <= 0) | (token > _MAX_TOKEN) | (digits != length)
+
+
+def _underlyings(
+    table: Table,
+    rows: NDArray[np.int64],
+    code: NDArray[np.int32],
+    codes: list[str],
+    warnings: list[str],
+) -> tuple[list[Underlying], NDArray[np.int64]]:
+    """Return the underlyings of a member and which one each row is of."""
+    seen = np.bincount(code, minlength=len(codes)) > 0
+    number = np.cumsum(seen) - 1
+    first = np.full(len(codes), -1)
+    first[code[::-1]] = np.arange(len(code))[::-1]
+    symbol, symbols = table.few("symbol")
+    name, names = table.few("name")
+    exchange = table.layout.exchange
+    found = []
+    for at in np.flatnonzero(seen):
+        row = rows[first[at]]
+        text = codes[at].strip()
+        found.append(Underlying(
+            exchange, text, INDEX_SYMBOLS.get(text, symbols[symbol[row]].strip() or text),
+            names[name[row]].strip(),
+        ))  # fmt: skip
+    of_code = symbol[rows[first]][code] if len(code) else code
+    for at in np.unique(code[symbol[rows] != of_code]):
+        warnings.append(
+            f"{table.layout.member} has several symbols for the code {codes[at]!r}; "
+            f"the first is used, {found[number[at]].symbol!r}."
+        )
+    return found, number[code].astype(np.int64)
+
+
+def _bases(
+    exchange: Exchange, whose: NDArray[np.int64], kind: NDArray[np.int8], base: NDArray[np.float64]
+) -> list[float]:
+    """Return the price of each underlying in rupees, 0 when the master does not say."""
+    paise = 0.01 if exchange in ("NFO", "BFO") else 1.0
+    size = int(whose.max()) + 1 if len(whose) else 0
+    found = np.zeros(size)
+    futures = kind == 0
+    # Of MCX the price of a future stands for its underlying; elsewhere every row has it.
+    rows = np.flatnonzero(futures & (base > 0))[::-1]
+    if exchange != "MCX":
+        any_row = np.flatnonzero(base > 0)[::-1]
+        found[whose[any_row]] = base[any_row]
+    found[whose[rows]] = base[rows]
+    return [float(value) * paise for value in found]
+
+
+def _name_apart(underlyings: list[Underlying], report: Report) -> None:
+    """Give an underlying its code for a name where another of the exchange has its symbol."""
+    seen: dict[tuple[str, str], Underlying] = {}
+    for underlying in underlyings:
+        key = underlying.exchange, underlying.symbol.upper()
+        other = seen.setdefault(key, underlying)
+        if other is not underlying:
+            report.warnings.append(
+                f"{underlying.exchange} has {underlying.symbol} twice, of the codes {other.code} "
+                f"and {underlying.code}; the second goes by its code."
+            )
+            underlying.symbol = underlying.code
+
+
+def _own_tokens(contracts: Contracts, report: Report) -> None:
+    """Mark contracts whose token another contract of the exchange has."""
+    exchange = np.array([EXCHANGES.index(u.exchange) for u in contracts.underlyings], np.uint64)
+    if not len(exchange):
+        return
+    whole = exchange[(contracts.packed >> np.uint64(52)).astype(np.int64)] << np.uint64(32)
+    whole |= contracts.token.astype(np.uint64)
+    ordered = np.sort(whole)
+    if (ordered[1:] != ordered[:-1]).all():
+        return
+    order = np.argsort(whole)
+    same = whole[order[1:]] == whole[order[:-1]]
+    twice = np.concatenate([order[1:][same], order[:-1][same]])
+    contracts.own[twice] = False
+    if len(twice):
+        tokens = sorted({int(contracts.token[row]) for row in twice})
+        report.warnings.append(
+            f"{len(tokens)} tokens stand for several contracts, which cannot be streamed: "
+            f"{', '.join(map(str, tokens[:5]))}{' …' if len(tokens) > 5 else ''}."  # noqa: PLR2004
+        )

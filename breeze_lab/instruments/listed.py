@@ -1,0 +1,360 @@
+"""What is listed rather than contracted: shares, bonds, indices, pairs, funds.
+
+Gives each row a name of its own and the one static order in which everything
+is shown. The master has no turnover of shares, so liquidity is read off what
+it has: being an underlying (and the open interest there), being traded in the
+year, the exchange's series, the width of the price band, and the class of
+security that positions 8 and 9 of an ISIN tell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from breeze_lab.instruments import names
+from breeze_lab.instruments.instrument import EXCHANGES, INDEX_SYMBOLS, KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from breeze_lab.instruments.contracts import Part, Underlying
+    from breeze_lab.instruments.report import Report
+    from breeze_lab.instruments.tables import Table
+
+__all__ = ["TEXTS", "Draft", "Listed", "draft", "finish"]
+
+#: Indian companies, and their other securities; units of funds; and classes of security: shares,
+#: real estate and infrastructure trusts.
+_ISSUERS: Final = np.array([int.from_bytes(b, "big") for b in (b"INE", b"IN9")], np.uint64)
+_UNITS: Final = np.uint64(int.from_bytes(b"INF", "big"))
+_TWO: Final = np.array([int.from_bytes(b, "big") for b in (b"01", b"23", b"25")], np.uint64)
+#: What keeps the first 0 to 8 bytes of a number.
+_MASKS: Final = np.array([(1 << 64) - (1 << 64 - 8 * n) if n else 0 for n in range(9)], np.uint64)
+#: The text columns of a listed row.
+TEXTS: Final = ("symbol", "code", "token", "series", "name", "isin", "listed_as")
+_NSE, _BSE, _NDX, _MF = (EXCHANGES.index(name) for name in ("NSE", "BSE", "NDX", "MF"))
+_EQUITY, _INDEX, _SPOT, _FUND = (KINDS.index(n) for n in ("equity", "index", "spot", "fund"))
+#: Tiers of the static order. Up to `LIQUID` a row comes before commodities of the same name.
+LIQUID: Final = 2
+_TRADED: Final = {"underlying index": 0, "underlying": 1, "index": 2, "main": 3, "unit": 4,
+                  "other": 5, "only BSE": 6, "twin": 7, "debt": 8, "dead": 9, "fund": 10}  # fmt: skip
+#: The tiers that hold shares of companies.
+SHARES: Final = frozenset(_TRADED[n] for n in ("underlying", "main", "other", "only BSE", "twin"))
+
+
+@dataclass(slots=True)
+class Listed:
+    """All listed rows, most liquid first.
+
+    Parameters
+    ----------
+    texts
+        Arrow text arrays by name, see `TEXTS`.
+    exchange, kind, tier
+        Shape (n,): indices into `EXCHANGES` and `KINDS`, and the tier of the order.
+    tradable
+        Shape (n,): whether it can be streamed.
+    number
+        Shape (n,): the token as a number, 0 for a text.
+    lot, tick
+        Shape (n,); the tick in ten-thousandths of a rupee.
+    second
+        Shape (n,): a second ISIN, of funds.
+    drafted
+        Shape (n,): the row of the draft that each was.
+    """
+
+    texts: dict[str, Any]
+    exchange: NDArray[np.uint8]
+    kind: NDArray[np.uint8]
+    tier: NDArray[np.uint8]
+    tradable: NDArray[np.bool_]
+    number: NDArray[np.uint32]
+    lot: NDArray[np.uint32]
+    tick: NDArray[np.uint32]
+    second: Any
+    drafted: NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Rows of one member, before ordering."""
+
+    texts: dict[str, Any]
+    exchange: int
+    kind: NDArray[np.uint8]
+    lot: NDArray[np.float64]
+    tick: NDArray[np.float64]
+    high: NDArray[np.float64]
+    band: NDArray[np.float64]
+    member: str
+    lines: NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class Draft:
+    """All listed rows in the order of the files, before they are named and ranked."""
+
+    texts: dict[str, Any]
+    exchange: NDArray[np.uint8]
+    kind: NDArray[np.uint8]
+    tradable: NDArray[np.bool_]
+    number: NDArray[np.uint32]
+    lot: NDArray[np.float64]
+    tick: NDArray[np.float64]
+    high: NDArray[np.float64]
+    band: NDArray[np.float64]
+    members: list[str]
+    member: NDArray[np.int64]
+    lines: NDArray[np.int64]
+    warnings: list[str]
+
+
+def draft(tables: Sequence[Table], pairs: Sequence[Part]) -> Draft:
+    """Return the rows of `tables`, and of the spot prices in `pairs`, as one table."""
+    parts = [_cash(table) for table in tables if table.layout.exchange != "MF"]
+    parts += [_pairs(part.table, part.spots) for part in pairs]
+    parts += [_funds(table) for table in tables if table.layout.exchange == "MF"]
+    texts = {}
+    for name in ("symbol", "code", "token", "series", "name", "isin", "second"):
+        arrays = [part.texts.get(name, _blank(len(part.lines))) for part in parts]
+        texts[name] = _clean(pa.concat_arrays(arrays))
+    exchange = np.concatenate([np.full(len(part.lines), part.exchange, np.uint8) for part in parts])
+    kind = np.concatenate([part.kind for part in parts])
+    texts["symbol"] = _symbols(texts, kind, exchange)
+    warnings: list[str] = []
+    tradable, number = _tradable(texts["token"], exchange, kind, warnings)
+
+    def joined(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    return Draft(
+        texts=texts, exchange=exchange, kind=kind, tradable=tradable, number=number,
+        lot=joined("lot"), tick=joined("tick"), high=joined("high"), band=joined("band"),
+        members=[part.member for part in parts],
+        member=np.repeat(np.arange(len(parts)), [len(part.lines) for part in parts]),
+        lines=joined("lines"), warnings=warnings,
+    )  # fmt: skip
+
+
+def finish(rows: Draft, underlyings: Sequence[Underlying], report: Report) -> Listed:
+    """Return the rows named and in the static order."""
+    report.warnings += rows.warnings
+    tier, weight = _tiers(rows, underlyings)
+    rows.texts["listed_as"], kept = names.give(rows, tier, report)
+    for number, member in enumerate(rows.members):
+        count = int(kept[rows.member == number].sum())
+        report.kept[member] = report.kept.get(member, 0) + count
+    order = _order(tier, weight, rows.band)
+    order = order[kept[order]]
+    taken = pa.array(order)
+    return Listed(
+        {name: rows.texts[name].take(taken) for name in TEXTS},
+        rows.exchange[order], rows.kind[order], tier[order], rows.tradable[order], rows.number[order],
+        np.clip(rows.lot[order], 1, 1e9).astype(np.uint32),
+        np.rint(np.clip(rows.tick[order], 0, 1e5) * 1e4).astype(np.uint32),
+        rows.texts["second"].take(taken),
+        order,
+    )  # fmt: skip
+
+
+def _order(
+    tier: NDArray[np.uint8], weight: NDArray[np.float64], band: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return the rows by tier, weight, width of the band, and the order of the file."""
+    # One number each, with the row in its low half: sorting those needs no second pass.
+    inside = 100 - np.round(band * 100).astype(np.uint64)
+    weighed = np.flatnonzero(weight)
+    inside += np.uint64(1 << 20)
+    inside[weighed[np.argsort(-weight[weighed])]] = np.arange(len(weighed), dtype=np.uint64)
+    whole = tier.astype(np.uint64) << np.uint64(56) | inside << np.uint64(32)
+    whole |= np.arange(len(tier), dtype=np.uint64)
+    whole.sort()
+    found: NDArray[np.int64] = (whole & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    return found
+
+
+def _blank(size: int) -> Any:
+    return pa.repeat(pa.scalar("", pa.string()), size)
+
+
+def _cash(table: Table) -> _Rows:
+    columns, size = table.columns, len(table)
+    nse = table.layout.exchange == "NSE"
+    token = columns["token"]
+    if nse:
+        numeric = pc.match_substring_regex(token, "^[0-9]+$").to_numpy(zero_copy_only=False)
+        index = pc.equal(columns["series"], "0").to_numpy(zero_copy_only=False) & ~numeric
+    else:  # SENSEX has its name for a token; the other indices of BSE have 9999xx and no ISIN
+        index = pc.equal(token, "SENSEX").to_numpy(zero_copy_only=False) | (
+            pc.match_substring_regex(token, "^9999[0-9]{2}$").to_numpy(zero_copy_only=False)
+            & pc.equal(columns["isin"], "").to_numpy(zero_copy_only=False)
+        )
+    up, down = table.number("up"), table.number("down")
+    tick = table.number("tick") if nse else np.full(size, 0.05)
+    return _Rows(
+        {name: columns[name] for name in ("symbol", "code", "token", "series", "name", "isin")},
+        _NSE if nse else _BSE,
+        np.where(index, _INDEX, _EQUITY).astype(np.uint8),
+        table.number("lot"),
+        np.where(tick > 0, tick, 0.05),
+        table.number("high"),
+        np.clip((up - down) / np.maximum(up + down, 1e-9), 0, 1),
+        table.layout.member,
+        table.lines,
+    )
+
+
+def _pairs(table: Table, rows: NDArray[np.int64]) -> _Rows:
+    taken = pa.array(rows)
+    size = len(rows)
+    texts = {}
+    for name in ("symbol", "code", "token", "name"):
+        array = table.columns[name].take(taken)
+        texts[name] = array if array.type == pa.string() else array.cast(pa.string())
+    return _Rows(
+        texts, _NDX, np.full(size, _SPOT, np.uint8), table.number("lot")[rows],
+        table.number("tick")[rows], np.ones(size), np.zeros(size),
+        table.layout.member, table.lines[rows],
+    )  # fmt: skip
+
+
+def _funds(table: Table) -> _Rows:
+    columns, size = table.columns, len(table)
+    code = pc.binary_join_element_wise(columns["house"], columns["symbol"], "-")
+    texts = {name: columns[name] for name in ("symbol", "token", "series", "name")}
+    texts |= {
+        "code": code,
+        "isin": _no_star(columns["isin"]),
+        "second": _no_star(columns["second"]),
+    }
+    nothing = np.zeros(size)
+    return _Rows(
+        texts, _MF, np.full(size, _FUND, np.uint8), np.ones(size), np.full(size, 0.0001),
+        nothing, nothing, table.layout.member, table.lines,
+    )  # fmt: skip
+
+
+def _no_star(array: Any) -> Any:
+    return pc.if_else(pc.equal(array, "*"), "", array)
+
+
+def _clean(array: Any) -> Any:
+    """Return texts without outer blanks and control characters."""
+    array = pc.utf8_trim_whitespace(array)
+    data = np.frombuffer(array.buffers()[2] or b"", np.uint8)
+    if (data < 32).any():  # noqa: PLR2004 - the blank; a control character has no business in a name
+        array = pc.replace_substring_regex(array, r"[\x00-\x1f]", " ")
+    return array
+
+
+def _symbols(texts: dict[str, Any], kind: NDArray[np.uint8], exchange: NDArray[np.uint8]) -> Any:
+    """Return the symbols; an index has the exchange's own, not the master's."""
+    symbols = texts["symbol"]
+    index = np.flatnonzero(kind == _INDEX)
+    where = pa.array(index)
+    codes, own = texts["code"].take(where).to_pylist(), symbols.take(where).to_pylist()
+    tokens = texts["token"].take(where).to_pylist()
+    right = [
+        INDEX_SYMBOLS.get(code, symbol or (code if exchange[at] == _BSE else token))
+        for at, code, symbol, token in zip(index, codes, own, tokens, strict=True)
+    ]
+    mask = np.zeros(len(symbols), bool)
+    mask[index] = True
+    return pc.replace_with_mask(symbols, pa.array(mask), pa.array(right, pa.string()))
+
+
+def pieces(array: Any) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32]]:
+    """Return an Arrow text array's bytes, and the start and length of each text."""
+    buffers = array.buffers()
+    offsets = np.frombuffer(buffers[1], np.int32)[array.offset : array.offset + len(array) + 1]
+    return np.frombuffer(buffers[2] or b"", np.uint8), offsets[:-1], np.diff(offsets)
+
+
+def keys_at(data: Any, starts: Any, lengths: Any) -> NDArray[np.uint64]:
+    """Return eight bytes from each start as a big-endian number, zeros beyond its length."""
+    padded = np.concatenate([data, np.zeros(8, np.uint8)])
+    # Every position seen as a number, the next one beginning a byte later.
+    everywhere = np.ndarray((len(data) + 1,), ">u8", padded, 0, (1,))
+    read = everywhere[np.minimum(starts, len(data))].astype(np.uint64)
+    found: NDArray[np.uint64] = read & _MASKS[np.minimum(lengths, 8)]
+    return found
+
+
+def keys(array: Any, skip: int = 0) -> NDArray[np.uint64]:
+    """Return eight bytes of each text, after `skip`, as a big-endian number, shape (n,)."""
+    data, starts, lengths = pieces(array)
+    return keys_at(data, starts + skip, np.maximum(lengths - skip, 0))
+
+
+def _tradable(
+    token: Any, exchange: NDArray[np.uint8], kind: NDArray[np.uint8], warnings: list[str]
+) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
+    """Return which rows have a token of their own that can be streamed, and the numbers."""
+    plain = pc.match_substring_regex(token, "^[1-9][0-9]{0,8}$")
+    number = pc.if_else(plain, token, "0").cast(pa.int64()).to_numpy()
+    found: NDArray[np.bool_] = ((number > 0) | (kind == _INDEX)) & (exchange != _MF)
+    whole = np.where(found, exchange.astype(np.int64) << 32 | number, 0)
+    order = np.argsort(whole)
+    same = (whole[order[1:]] == whole[order[:-1]]) & (number[order[1:]] > 0) & found[order[1:]]
+    twice = np.concatenate([order[1:][same], order[:-1][same]])
+    found[twice] = False
+    if len(twice):
+        shown = sorted({f"{EXCHANGES[exchange[row]]} {number[row]}" for row in twice})
+        warnings.append(
+            f"{len(shown)} tokens stand for several rows, which cannot be streamed: "
+            f"{', '.join(shown[:5])}{' …' if len(shown) > 5 else ''}."  # noqa: PLR2004
+        )
+    return found, number.astype(np.uint32)
+
+
+def _tiers(
+    rows: Draft, underlyings: Sequence[Underlying]
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return each row's tier, and its weight inside it."""
+    texts, exchange, kind, tradable = rows.texts, rows.exchange, rows.kind, rows.tradable
+    of_nse = {u.code: u.turnover for u in underlyings if u.exchange == "NFO"}
+    of_bse = {u.code: u.turnover for u in underlyings if u.exchange == "BFO"}
+    weight = np.zeros(len(exchange))
+    contracted = np.zeros(len(exchange), bool)
+    for number, found in ((_NSE, of_nse), (_BSE, of_bse)):
+        codes = pa.array(list(found), pa.string())
+        at = pc.index_in(texts["code"], codes).to_numpy(zero_copy_only=False)
+        known = ~np.isnan(at) & (exchange == number)
+        if number == _BSE:
+            known &= kind == _INDEX
+        weight[known] = np.array([*found.values(), 0.0])[at[known].astype(np.int64)]
+        contracted |= known
+    first, second = keys(texts["isin"]), keys(texts["isin"], 4)
+    issuer = first >> np.uint64(40)
+    class_ = second >> np.uint64(24) & np.uint64(0xFFFF)  # positions 8 and 9
+    ine = np.isin(issuer, _ISSUERS)
+    share = ine & (class_ == _TWO[0])
+    unit = issuer == _UNITS
+    trust = ine & np.isin(class_, _TWO[1:])
+    main = pc.equal(texts["series"], "EQ").to_numpy(zero_copy_only=False)
+    twins = pc.is_in(
+        texts["isin"],
+        texts["isin"].filter(pa.array((exchange == _NSE) & tradable & (first > 0))),
+    ).to_numpy(zero_copy_only=False)
+    nse, index, t = exchange == _NSE, kind == _INDEX, _TRADED
+    tier = np.select(
+        [
+            exchange == _MF, contracted & index, contracted & tradable & nse, index & tradable,
+            exchange == _NDX, ~tradable | (rows.high <= 0), nse & share & main, nse & (unit | trust),
+            nse & share, ~nse & twins, ~nse & (share | unit | trust),
+        ],
+        [
+            t["fund"], t["underlying index"], t["underlying"], t["index"], t["index"], t["dead"],
+            t["main"], t["unit"], t["other"], t["twin"], t["only BSE"],
+        ],
+        t["debt"],
+    ).astype(np.uint8)  # fmt: skip
+    return tier, weight

@@ -1,0 +1,55 @@
+"""Bundles: which of our scripts and style sheets make which widget.
+
+Plain scripts in one scope, joined in order, and one line of exports: no build
+chain. A widget carries its bundle into the notebook's page; JupyterLab's own
+extension fetches ``lab`` from the server extension, which therefore imports
+this room and nothing heavier.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Final
+
+__all__ = ["BUNDLES", "script", "styles"]
+
+_ASSETS: Final = Path(__file__).parent / "assets"
+
+#: Scripts, style sheets and the exports of every bundle.
+BUNDLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...], str]]] = {
+    "chart": (
+        ("0_page", "0_session", "1_bars", "2_feed", "3_plot", "4_chart"),
+        ("session", "chart"),
+        "export default { render: render_chart };",
+    ),
+    "search": (
+        ("0_page", "0_session", "5_search"),
+        ("session", "search"),
+        "export default { render: render_search };",
+    ),
+    "login": (
+        ("0_page", "0_session", "6_login"),
+        ("session", "login"),
+        "export default { render: render_login };",
+    ),
+    "lab": (
+        ("0_page", "0_session", "1_bars", "2_feed", "5_search", "6_login", "7_watchlist", "8_lab"),
+        ("session", "search", "login", "lab"),
+        "export { begin };",
+    ),
+}
+
+
+@functools.cache
+def script(bundle: str) -> str:
+    """Return the JavaScript module of `bundle`."""
+    names, _, exports = BUNDLES[bundle]
+    parts = [(_ASSETS / f"{name}.js").read_text("utf-8") for name in names]
+    return "\n".join([*parts, exports, ""])
+
+
+@functools.cache
+def styles(bundle: str) -> str:
+    """Return the style sheet of `bundle`."""
+    return "\n".join((_ASSETS / f"{name}.css").read_text("utf-8") for name in BUNDLES[bundle][1])
