@@ -126,6 +126,8 @@ class BreezeMagics(Magics):
                 'A quotation mark is left open: %breeze_practice gap 2m "4.1!NIFTY 50"'
             ) from None
         print(control.follow(words))  # noqa: T201 - see breeze_login
+        if words[:1] == ["clear"] and now is not None:
+            now.meter.reopen()  # refusals that were ordered keep nobody waiting
 
     @line_magic
     def candles(self, line: str) -> LiveChart:

@@ -497,15 +497,29 @@ def test_a_refusal_pulls_the_meter_down_with_a_note(world):
 
 
 def test_a_refusal_of_the_day_closes_it(world):
-    """For everybody until midnight in India; the note says so."""
+    """For everybody, with a try now and then; the note says so."""
     world.call(takes=0)
     world.meter.refused(RateLimited("", span="day"))
     with pytest.raises(RateLimited, match=r"The broker's calls per day are used up.*27-11-2026"):
         world.another().spend(priority="live")
     assert "used up: until 27-11 00:00 IST" in world.meter.note
-    world.until(world.now + 12 * 3600 + 11)
+    world.until(world.now + 901)  # nobody knows when the broker's day begins: it is tried again
     world.meter.spend().done()
     assert world.meter.note == ""
+    world.meter.refused(RateLimited("", span="day"))
+    with pytest.raises(RateLimited):
+        world.meter.spend()
+    world.until(world.now + 12 * 3600 + 11)
+    world.meter.spend().done()
+
+
+def test_refusals_can_be_forgotten_by_who_knows_better(world):
+    """They were ordered from the practice market, or wrong."""
+    for span in ("minute", "day"):
+        world.meter.refused(RateLimited("", span=span))
+    world.meter.reopen()
+    world.call()
+    assert (world.slept, world.meter.note) == (0, "")
 
 
 def test_a_refusal_of_the_second_holds_orders_only(world):

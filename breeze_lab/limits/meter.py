@@ -45,7 +45,8 @@ _RESERVES: Final[dict[Priority, tuple[float, float]]] = {
 _NAP_S: Final = 5.0
 _SLOW_S: Final = 4.0
 #: A refusal means that others use the key too; a minute later all they had called has aged out.
-_PAUSES: Final = {"minute": SPAN_S, "second": ORDER_SPAN_S}
+#: When the broker's day begins is not published, so a day it closed is tried again now and then.
+_PAUSES: Final = {"minute": SPAN_S, "second": ORDER_SPAN_S, "day": 900.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,11 +342,13 @@ class CallMeter:
             is used up.
         """
         with self._book.writing() as page:
-            if error.span == "day":
-                page.hold("day", page.now, "")
-            else:
-                pause = _PAUSES.get(error.span, SPAN_S)
-                page.hold(error.span, page.now + pause, "the broker counted more than we did")
+            pause = _PAUSES.get(error.span, SPAN_S)
+            page.hold(error.span, page.now + pause, "the broker counted more than we did")
+
+    def reopen(self) -> None:
+        """Forget the broker's refusals, for who knows better: they were ordered, or an error."""
+        with self._book.writing() as page:
+            page.reopen()
 
     def observe(self, server_time: datetime, sent: float, received: float) -> None:
         """Take the broker's own clock for the day's begin and end.
@@ -395,6 +398,9 @@ class FreeMeter(CallMeter):
 
     def refused(self, error: RateLimited) -> None:
         """Do nothing: a fault was ordered, and no budget is used up."""
+
+    def reopen(self) -> None:
+        """Do nothing: no refusal was believed."""
 
     def observe(self, server_time: datetime, sent: float, received: float) -> None:
         """Do nothing: there is no day to be kept."""

@@ -307,11 +307,15 @@ class Page:
 
     def _closed_since(self, begin: float, shift: float) -> bool:
         """Say whether the broker closed the day that began at `begin`."""
-        for boot, at in self._file.execute("SELECT boot, at FROM holds WHERE kind = 'day'"):
-            known = shift if boot == self.boot else max(self.shifts(boot))
-            if at + known >= begin:
-                return True
-        return False
+        found = self._file.execute(
+            "SELECT at FROM holds WHERE kind = 'day' AND boot = ? AND until > ?",
+            (self.boot, self.now),
+        )
+        return any(at + shift >= begin for (at,) in found)
+
+    def reopen(self) -> None:
+        """Forget what the broker's refusals have closed."""
+        self._file.execute("DELETE FROM holds")
 
     # -- who waits ----------------------------------------------------------
 
