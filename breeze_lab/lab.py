@@ -215,6 +215,19 @@ def status() -> Status:
     return Status(lines)
 
 
+def _calls_line(meter: CallMeter) -> str:
+    """Return what is used and left of the call budget, of all processes together."""
+    use = meter.use()
+    if isinstance(meter, FreeMeter):
+        return f"{meter.total} of this process; {use.note}"
+    spans = [
+        (use.minute, meter.limit, "in the last minute"),
+        (use.today, meter.limit_today, "today"),
+    ]
+    parts = [f"{used} of {most} {when}, {max(0, most - used)} left" for used, most, when in spans]
+    return "; ".join([*parts, use.note] if use.note else parts)
+
+
 def _session_lines(known: Session | None) -> dict[str, str]:
     """Return account and session clock: of this process's session, else of the shared one."""
     others, _ = accounts.look()
@@ -237,19 +250,6 @@ def _session_lines(known: Session | None) -> dict[str, str]:
         if ended
         else f"good until {until:%d-%m-%Y %H:%M} IST, {_span(left)} left",
     }
-
-
-def _calls_line(meter: CallMeter) -> str:
-    """Return what is used and left of the call budget, of all processes together."""
-    use = meter.use()
-    if isinstance(meter, FreeMeter):
-        return f"{meter.total} of this process; {use.note}"
-    spans = [
-        (use.minute, meter.limit, "in the last minute"),
-        (use.today, meter.limit_today, "today"),
-    ]
-    parts = [f"{used} of {most} {when}, {max(0, most - used)} left" for used, most, when in spans]
-    return "; ".join([*parts, use.note] if use.note else parts)
 
 
 def _weather_lines(*, practice: bool) -> dict[str, str]:

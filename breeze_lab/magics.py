@@ -36,7 +36,7 @@ class BreezeMagics(Magics):
 
             %breeze_login             your ICICI Direct account: keys once, then one button
             %breeze_login practice    the practice market: no account, nothing to type
-            %breeze_login rehearse    the whole way of a real login, at the practice market
+            %breeze_login rehearse    the account's way, at the practice market's login page
 
         When another notebook has logged in, this one joins. ``practice`` takes
         ``--seed N`` (another market), ``--exchange-hours``
@@ -58,7 +58,7 @@ class BreezeMagics(Magics):
                     f"as {known.identity.name} until {known.until:%d-%m-%Y %H:%M} IST: all your "
                     "notebooks share the session."
                 )
-            return Login(rehearse=True) if words else Login()
+            return Login(rehearse=bool(words))
         options = _options(words[1:])
         now = session.login_practice(**options)
         print(  # noqa: T201 - a magic answers by printing

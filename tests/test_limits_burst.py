@@ -60,10 +60,13 @@ class Burst:
                 env={**os.environ, "BREEZE_LAB_HOME": str(folder / "market")},
             )  # fmt: skip
         self.record = json.loads(self.market.stdout.readline())
-        # A wall clock that says 23:40 in India: an hour back or on is another day.
+        self.set_midnight(in_s=60)
+
+    def set_midnight(self, in_s):
+        """Let the clock that is an hour ahead pass midnight in India in so many seconds."""
         now = clock.now()
-        late = now.replace(hour=23, minute=40, second=0, microsecond=0)
-        self.base = (late - now).total_seconds()
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        self.base = (midnight - now).total_seconds() + 23 * 3600 - in_s
         self.turn(0)
 
     def turn(self, hours):
@@ -117,6 +120,7 @@ class Burst:
         """Kill and turn the clock until the time is over."""
         self.keep()
         until(lambda: len(list(self.folder.glob("ready-*"))) == PROCESSES, "ten callers")
+        self.set_midnight(in_s=30)  # so that a burst lies before it and one behind
         (self.folder / "go").touch()
         begun = time.monotonic()
         control = control_of(self.record)
@@ -137,8 +141,10 @@ class Burst:
                 slow = next(slow_at, 10_000)
             if now >= jump:
                 self.turn(next(jumps))
-                jump = now + 4
-            if now - begun > SECONDS / 2:
+                jump = now + 1.5
+            if (
+                now - begun > SECONDS * 0.75
+            ):  # after the cap is met in the long form, before in the short
                 (self.folder / "told").touch()
             late = now - begun > SECONDS - 8
             if late:  # where nobody came by any more
