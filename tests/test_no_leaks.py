@@ -290,6 +290,7 @@ class Day:
             text = json.dumps(message, default=repr)
             sink = {
                 "comm_open": "widget state", "comm_msg": "widget state", "error": "tracebacks",
+                "execute_input": "cell sources",
             }.get(kind, "outputs")  # fmt: skip
             self.add(sink, text)
             self.add("kernel messages", text)
@@ -452,6 +453,20 @@ def test_the_day_was_what_it_says(day):  # before a planted leak changes it
     assert b"callback" in day.sinks["addresses in the server's log"]
     assert b"DEBUG" in day.sinks["kernel's loggers at DEBUG"]
     assert b"Thread" in day.sinks["dump of all stacks"]
+
+
+def test_a_secret_typed_on_the_magics_line_is_taken_back(day, planted):
+    """It is refused and not repeated, and the history, on disk too, no longer has it."""
+    day.sinks = {}
+    reply = day.run(f"%breeze_login {planted['app key']} {planted['secret']}")
+    assert reply["status"] == "error"
+    assert b"renew" in day.sinks["outputs"].lower()
+    day.run("get_ipython().history_manager.writeout_cache()")
+    day.run("In, get_ipython().history_manager.input_hist_raw, %history -n".replace(", %h", "\n%h"))
+    day.collect()
+    for echo in ("cell sources", "kernel messages"):  # a front end shows the line it sent
+        day.sinks.pop(echo)
+    assert hits(day.sinks, planted) == []
 
 
 LEAKS = {
