@@ -330,6 +330,11 @@ def market(endpoints: Endpoints, timeout_s: float = 2.0) -> dict[str, Any]:
 
     ``session`` names its present session, ``now`` is market time (ISO, IST),
     ``speed`` market seconds a second.
+
+    Raises
+    ------
+    ConnectionRefusedError
+        Nobody listens there any more. A market that is slow or in trouble is not that.
     """
     import http.client  # noqa: PLC0415 - a real account has no such market
 
@@ -338,6 +343,8 @@ def market(endpoints: Endpoints, timeout_s: float = 2.0) -> dict[str, Any]:
     try:
         page.request("GET", "/practice/status")
         found = json.loads(page.getresponse().read())
+    except ConnectionRefusedError:
+        raise
     except (OSError, http.client.HTTPException, ValueError):
         return {}
     finally:
@@ -354,10 +361,12 @@ def look() -> tuple[Facts | None, dict[str, Any]]:
     now = facts()
     if now is None or not now.practice or now.ended:
         return now, {}
-    said = market(Endpoints.from_dict(now.endpoints))
-    if not said:
+    try:
+        said = market(Endpoints.from_dict(now.endpoints))
+    except ConnectionRefusedError:
         mark_ended(now.serial, "with the practice market, which stopped")
-    elif now.market and said.get("session") != now.market:
+        return facts(), {}
+    if now.market and said and said.get("session") != now.market:
         mark_ended(now.serial, "by the practice market, as a broker does at midnight")
     return facts(), said
 

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -169,6 +170,20 @@ def test_the_markets_midnight_ends_it_for_all(market):
     with pytest.raises(errors.SessionExpired, match="midnight"):
         mine.call("get_funds")
     assert session.login_practice().call("get_funds")
+
+
+def test_a_market_in_trouble_ends_no_session_and_one_that_stopped_does(market):
+    """Slow or broken is not gone: only a refused connection means that it stopped."""
+    mine = log_in(market)
+    with control.connect().fault("maintenance", "20s"), control.connect().fault("slow", "20s"):
+        assert accounts.look()[0].good
+    quiet = socket.create_server(("127.0.0.1", 0))
+    with quiet:  # accepts and never answers
+        address = f"http://127.0.0.1:{quiet.getsockname()[1]}/"
+        endpoints = {**mine.endpoints.to_dict(), "api_url": address}
+        accounts._write(replace(accounts.facts(), endpoints=endpoints))
+        assert accounts.look()[0].good
+    assert "stopped" in accounts.look()[0].reason
 
 
 def test_a_real_account_is_not_displaced_by_invented_prices(market):

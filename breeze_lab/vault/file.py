@@ -136,8 +136,7 @@ class EncryptedFile:
 
         try:
             found = json.loads(data)
-            salt = base64.b64decode(found["salt"], validate=True)
-            known = base64.b64decode(found["key"], validate=True)
+            salt, known = _bytes(found["salt"]), _bytes(found["key"])
             if found["format"] != _FORMAT:
                 raise self._bad("was written by another version of Breeze Lab")
             boxes = {str(name): _unpack(box) for name, box in found["entries"].items()}
@@ -291,12 +290,20 @@ def _text(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+def _bytes(text: str) -> bytes:
+    """Return what `_text` was given; base64 that we would not have written is refused."""
+    data = base64.b64decode(text, validate=True)
+    if _text(data) != text:
+        raise ValueError("not canonical")
+    return data
+
+
 def _pack(nonce: bytes, box: bytes) -> str:
     return _text(nonce + box)
 
 
 def _unpack(packed: str) -> tuple[bytes, bytes]:
-    raw = base64.b64decode(packed, validate=True)
+    raw = _bytes(packed)
     return raw[:_NONCE_BYTES], raw[_NONCE_BYTES:]
 
 
