@@ -82,7 +82,7 @@ def words(texts: dict[str, Any], kind: NDArray[np.uint8]) -> Words:
     return Words(
         found[first], at, of_row[order], vocabulary, signatures(vocabulary),
         names, name_rows, name_kinds,
-        _isins(texts["isin"]), _isins(texts["second"]),
+        _isins(texts["isin"]), _second_isins(texts["second"]),
     )  # fmt: skip
 
 
@@ -171,6 +171,14 @@ def _isins(array: Any) -> NDArray[np.uint64]:
             fine &= digit < 36  # noqa: PLR2004 - base 36
             value = value * np.uint64(36) + digit
     found: NDArray[np.uint64] = np.where(fine, value, np.uint64(0))
+    return found
+
+
+def _second_isins(array: Any) -> NDArray[np.uint64]:
+    """Return the number of each second ISIN, which only funds have."""
+    some = pieces(array)[2] > 0
+    found = np.zeros(len(some), np.uint64)
+    found[some] = _isins(array.filter(pa.array(some)))
     return found
 
 

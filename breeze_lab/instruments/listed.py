@@ -312,11 +312,11 @@ def _tradable(
     offer = pc.starts_with(isin, _OFFER).to_numpy(zero_copy_only=False)
     found: NDArray[np.bool_] = ((number > 0) | (kind == _INDEX)) & (exchange != _MF) & ~offer
     whole = np.where(found, exchange.astype(np.int64) << 32 | number, 0)
-    order = np.argsort(whole)
-    same = (whole[order[1:]] == whole[order[:-1]]) & (number[order[1:]] > 0) & found[order[1:]]
-    twice = np.concatenate([order[1:][same], order[:-1][same]])
-    found[twice] = False
-    if len(twice):
+    ordered = np.sort(whole)
+    again = ordered[1:][(ordered[1:] == ordered[:-1]) & (ordered[1:] & 0xFFFFFFFF > 0)]
+    if len(again):
+        twice = np.flatnonzero(np.isin(whole, again))
+        found[twice] = False
         shown = sorted({f"{EXCHANGES[exchange[row]]} {number[row]}" for row in twice})
         warnings.append(
             f"{len(shown)} tokens stand for several rows, which cannot be streamed: "

@@ -64,20 +64,21 @@ class _Names:
         ]
         spelled = self._texts["symbol"].take(where).to_pylist()
         rows = sorted(range(len(odd)), key=lambda i: (odd[i] not in first, i))
-        wanted = {
-            at: _spellings(
+        wanted = [
+            _spellings(
                 int(self._exchange[odd[at]]), spelled[at], *(column[at] for column in columns[1:])
             )
-            for at in rows
-        }
-        asked = {squeeze(name) for names_ in wanted.values() for name in names_}
-        self._taken = self._met(asked, crowd)
+            for at in range(len(odd))
+        ]
+        self._taken = self._met({squeeze(names_[0]) for names_ in wanted}, crowd)
         for at in rows:
             row, symbol = int(odd[at]), columns[0][at]
             exchange = int(self._exchange[row])
             if row in first and self._free(exchange, symbol):
                 continue
-            for name in wanted[at]:
+            for number, name in enumerate(wanted[at]):
+                if number:  # seldom needed, so looked up one by one
+                    self._taken |= self._met({squeeze(name)}, crowd)
                 if self._free(exchange, squeeze(name)):
                     names[row] = name
                     break
