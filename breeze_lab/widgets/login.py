@@ -98,7 +98,11 @@ class LoginForm(widgets.VBox):  # type: ignore[misc]  # ipywidgets is untyped
         self.button.on_click(self._submit)
         if self._kept() is not None:
             self.app_key.placeholder = self.secret.placeholder = "kept in the vault"
-            self.link.value = f"Keys are kept. {html.escape(vault.open().describe())}"
+            self.link.value = (
+                f"Keys are kept. {html.escape(vault.open().describe())} For the link to the login "
+                "page type the app key; or run <code>breeze-lab login</code> in a terminal, which "
+                "asks for no key and needs no pasting."
+            )
         super().__init__(
             [self.app_key, self.secret, self.link, self.api_session, self.button, self.message]
         )
