@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from breeze_lab.errors import AmbiguousInstrument, InstrumentError, InstrumentNotFound
+from breeze_lab.errors import InstrumentError, InstrumentNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,20 +29,21 @@ _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun",
 def found(master: SecurityMaster, text: str, limit: int) -> dict[str, Any]:
     """Return what a page shows for `text`: ``groups``, and a ``note`` where there is more to say.
 
-    A contract that does not exist (another strike, another expiry) finds
-    nothing; then the nearest are shown, with the words that say why.
+    Of a contract that does not exist (another strike, another expiry) the
+    nearest come first, with the words that say why.
     """
     if not text.strip():
         return {"groups": [], "note": ""}
     instruments, note = master.search(text, limit), ""
-    if not instruments:
-        try:
-            instruments = [master.resolve(text)]
-        except (InstrumentNotFound, AmbiguousInstrument) as exc:
+    try:
+        master.resolve(text)
+    except InstrumentNotFound as exc:
+        nearest = [one for key in exc.nearest if (one := master.get(key)) is not None]
+        if nearest and (not instruments or all(one.expiry is not None for one in nearest)):
             note = str(exc)
-            keys = exc.nearest if isinstance(exc, InstrumentNotFound) else exc.candidates
-            known = (master.get(key) for key in keys[:limit])
-            instruments = [instrument for instrument in known if instrument is not None]
+            instruments = list(dict.fromkeys([*nearest, *instruments]))[:limit]
+    except InstrumentError:
+        pass  # it could be several: they are what the search found
     return {"groups": grouped(instruments), "note": note}
 
 

@@ -17,7 +17,7 @@ import time
 import urllib.request
 
 import pytest
-from browser_lab import Lab, chromium, idle, kernel, run_all
+from browser_lab import Lab, chromium, idle, kernel, menu, run_all
 from waiting import until
 
 from breeze_lab import processes
@@ -360,7 +360,7 @@ def test_a_panel_page_has_the_same_search(panel, browser):
 
 def test_the_saved_notebook_keeps_no_search(lab, page):
     """What was typed and found is not written into the notebook; the pick is a few bytes."""
-    page.keyboard.press("Control+s")
+    menu(page, "File", "Save Notebook")
     path = lab.root / "search.ipynb"
     until(lambda: "widget-view+json" in path.read_text(), "a save")
     saved = path.read_text()

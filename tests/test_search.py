@@ -142,8 +142,8 @@ def test_a_strike_that_does_not_exist_shows_the_nearest_and_why(logged_in):
     found = answer({"op": "search", "id": 1, "text": "nifty 99999 ce", "limit": 10})
     assert "nifty 99999 ce" in found["note"].lower()
     items = [item for group in found["groups"] for item in group["items"]]
-    assert items
-    assert all(item["kind"] == "option" and item["symbol"] == "NIFTY" for item in items)
+    assert (items[0]["kind"], items[0]["symbol"], items[0]["right"]) == ("option", "NIFTY", "CE")
+    assert answer({"op": "search", "id": 2, "text": "relianc"})["note"] == ""
 
 
 def test_nobody_logged_in_is_a_sentence_and_no_traceback(home, monkeypatch):
