@@ -271,19 +271,20 @@ class Book:
     def of_name(self) -> dict[str, list[Of]]:
         """Underlyings by everything they are called, symbols before codes before names."""
         found: dict[str, list[Of]] = {}
-        for pick in (lambda of: of.symbol, lambda of: of.code, _short):
-            fresh: dict[str, list[Of]] = {}
-            for of in self.underlyings:
-                fresh.setdefault(squeeze(pick(of)), []).append(of)
-            for name, these in fresh.items():
-                known = found.setdefault(name, these)
-                if known is not these:  # the same code, with another exchange's contracts
-                    codes = {of.code for of in known}
-                    known += [of for of in these if of.code in codes and of not in known]
+        by_code: dict[str, list[Of]] = {}
+        for of in self.underlyings:
+            by_code.setdefault(of.code, []).append(of)
+            found.setdefault(squeeze(of.symbol), []).append(of)
+        for code, these in by_code.items():
+            known = found.setdefault(squeeze(code), these)
+            if known is not these and any(of.code == code for of in known):
+                known += [of for of in these if of not in known]  # another exchange's contracts
+        for of in self.underlyings:
+            found.setdefault(squeeze(_SUFFIX.sub("", of.name.upper())), by_code[of.code])
         for row in np.flatnonzero(self._kind == KINDS.index("index")).tolist():
-            same = [of for of in self.underlyings if of.code == self.text("code", row)]
-            for text in (self.text("name", row), self.text("token", row)) if same else ():
-                found.setdefault(squeeze(text), same)
+            same = by_code.get(self.text("code", row))
+            for name in ("name", "token") if same else ():
+                found.setdefault(squeeze(self.text(name, row)), same or [])
         return found
 
     def is_underlying(self, squeezed: str) -> bool:
@@ -330,7 +331,3 @@ class Book:
         raw = (self.contract[low:high] >> np.uint64(1)) & np.uint64(0x3FFFFFFFF)
         found: NDArray[np.float64] = raw.astype(np.float64) / _TICKS
         return found
-
-
-def _short(of: Of) -> str:
-    return _SUFFIX.sub("", of.name.upper())

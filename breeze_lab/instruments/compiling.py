@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -44,12 +44,22 @@ def compile_archive(archive: Archive) -> tuple[list[bytes | memoryview], Report]
     )
     heavy = by_size[:_HEAVY]
 
+    unpacked: Future[NDArray[np.uint8]] = Future()
+
     def read(layout: Layout) -> Table | contracts.Part:
-        table = tables.read(archive.read(layout.member), layout)
+        early = len(heavy) > 1 and layout is heavy[1]
+        text = unpacked.result() if early else archive.read(layout.member)
+        table = tables.read(text, layout)
         return contracts.part(table) if layout.derivatives else table
 
     def lighter() -> tuple[dict[str, Table | contracts.Part], listed.Draft, index.Words]:
+        if len(heavy) > 1:  # the other thread has more to do
+            try:
+                unpacked.set_result(archive.read(heavy[1].member))
+            except BaseException as exc:  # noqa: BLE001 - raised where it is waited for
+                unpacked.set_exception(exc)
         some = {layout.member: read(layout) for layout in present if layout not in heavy}
+        report.digest = archive.digest()
         cash = listed.draft(
             [one for one in some.values() if isinstance(one, tables.Table)],
             [one for one in some.values() if isinstance(one, contracts.Part) and len(one.spots)],
@@ -63,7 +73,6 @@ def compile_archive(archive: Archive) -> tuple[list[bytes | memoryview], Report]
         found = {layout.member: read(layout) for layout in heavy}
         some, cash, words = rest.result()
         found |= some
-        report.digest = archive.digest()
         _count(archive, [found[layout.member] for layout in present], report)
         parted = [
             one for layout in present
