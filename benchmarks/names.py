@@ -124,7 +124,7 @@ def _cold(zipped: Path, out: Path, today: date) -> SecurityMaster:
     SecurityMaster.compile(zipped, out)
     master = SecurityMaster.load(out)
     assert master.resolve("RELIANCE", today).token == "2885"
-    assert master.search("relian", 20, today)[0].token == "2885"
+    assert master.search("relian", 20, today)[0].symbol.startswith("RELIANCE")
     return master
 
 
