@@ -175,9 +175,17 @@ def _told(
     last = np.flatnonzero(head == _LF)[-1:]
     for part in ([head[: last[0]]] if len(last) else []) + [body]:
         some = _columns(part, names, layout, {"code", *layout.once})
-        texts = (some[role].to_pylist() for role in ("code", "name", "base"))
-        rows = reversed(list(zip(*texts, strict=True)))
-        told = {code: (name, base) for code, name, base in rows}
+        code = some["code"].indices.to_numpy()
+        _, first = np.unique(code, return_index=True)
+        codes, texts, bases = (
+            some[role].take(pa.array(first)) for role in ("code", "name", "base")
+        )
+        told = {
+            one: (text, base)
+            for one, text, base in zip(
+                codes.to_pylist(), texts.to_pylist(), bases.to_pylist(), strict=True
+            )
+        }
         if set(columns["code"].dictionary.to_pylist()) <= told.keys():
             break
     return told
