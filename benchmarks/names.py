@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import gc
 import io
+import itertools
 import json
 import os
 import random
@@ -124,7 +125,7 @@ def _cold(zipped: Path, out: Path, today: date) -> SecurityMaster:
     SecurityMaster.compile(zipped, out)
     master = SecurityMaster.load(out)
     assert master.resolve("RELIANCE", today).token == "2885"
-    assert master.search("relian", 20, today)[0].token == "2885"
+    assert master.search("relian", 20, today)[0].symbol.startswith("RELIANCE")
     return master
 
 
@@ -216,7 +217,7 @@ def _repeated() -> bytes:
 
     prices = Prices(1, date(2026, 11, 1))
     small = master.build(prices, contracts.listing(prices, _PRACTICE_DAY))
-    buffer = io.BytesIO()
+    buffer, tokens = io.BytesIO(), itertools.count(2_000_000)
     with (
         zipfile.ZipFile(io.BytesIO(small)) as given,
         zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as out,
@@ -224,24 +225,34 @@ def _repeated() -> bytes:
         for info in given.infolist():
             header, *lines = given.read(info).decode().split("\r\n")
             names = [name.strip() for name in next(csv.reader([header], skipinitialspace=True))]
-            copies = [_copy(names, line, at) for at in range(_COPIES) for line in lines]
+            copies = [_copy(names, line, at, tokens) for at in range(_COPIES) for line in lines]
             fresh = zipfile.ZipInfo(info.filename, info.date_time)
             out.writestr(fresh, "\r\n".join([header, *copies]), zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 
-def _copy(names: list[str], line: str, number: int) -> str:
-    """Return a row under another code, symbol and token."""
+def _copy(names: list[str], line: str, number: int, tokens: Iterator[int]) -> str:
+    """Return a row under another name and token; a contract under another expiry."""
     if not number:
         return line
     cells = next(csv.reader([line]))
-    letter = chr(ord("A") + number)
-    for column in ("ShortName", "ExchangeCode", "ScripID", "SchemeCode"):
-        if column in names:
-            cells[names.index(column)] += letter
-    token = names.index("Token") if "Token" in names else -1
-    if token >= 0 and cells[token].isdigit():
-        cells[token] = str(int(cells[token]) + number * 10_000_000)
-    elif token >= 0:
-        cells[token] += letter
-    return ",".join(f'"{cell}"' for cell in cells)
+    suffix = f"X{number:02d}"  # no symbol of the practice market ends so
+    contract = "ExpiryDate" in names and cells[names.index("Series")] in ("FUTURE", "OPTION")
+    for at, column in enumerate(names):
+        if contract and column != "Token":
+            if column == "ExpiryDate":  # the same underlyings, some years later
+                cells[at] = f"{cells[at][:-4]}{int(cells[at][-4:]) + number}"
+        elif column in ("ShortName", "ExchangeCode", "ScripID", "SchemeCode") and cells[at]:
+            cells[at] += suffix
+        elif column in ("CompanyName", "SchemeName"):
+            cells[at] = f"{cells[at]} {suffix}"
+        elif column in ("ISINCode", "ISIN") and cells[at]:
+            cells[at] = cells[at][:-2] + suffix[1:]
+        elif column == "Token":
+            cells[at] = str(next(tokens)) if cells[at].isdigit() else cells[at] + suffix
+    # Numbers stay unquoted, as the broker writes them.
+    return ",".join(f'"{cell}"' if not _plain(cell) else cell for cell in cells)
+
+
+def _plain(cell: str) -> bool:
+    return cell.replace(".", "", 1).isdigit()

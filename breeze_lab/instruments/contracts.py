@@ -36,6 +36,7 @@ _MAX_DAYS: Final = 1 << 16
 _MAX_TOKEN: Final = 999_999_999
 _FEW_TOKENS: Final = 4_000_000
 _MAX_LOT: Final = 1_000_000_000
+_PAISE: Final = 0.01
 _RIGHTS: Final = {"XX": 0, "": 0, "CE": 1, "PE": 2}
 _SERIES: Final = {"FUTURE": 0, "OPTION": 1, "SPOT": 2}
 
@@ -204,7 +205,7 @@ def part(table: Table) -> Part:
     side = np.array([_RIGHTS.get(text, -1) for text in rights], np.int8)[right]
     strike = np.rint(table.number("strike") * 10_000)
     lot, tick = table.number("lot"), np.rint(table.number("tick") * layout.tick_in * 10_000)
-    interest, base = table.number("interest"), table.number("base")
+    interest = table.number("interest")
     token, odd_token = _tokens(table)
 
     spot = kind == 2  # noqa: PLR2004 - see _SERIES
@@ -227,8 +228,10 @@ def part(table: Table) -> Part:
     rows = np.flatnonzero(fine & ~spot)
 
     underlyings, whose = _underlyings(table, rows, code[rows], codes, found.warnings)
-    for number, base_price in enumerate(_bases(layout.exchange, whose, kind[rows], base[rows])):
-        underlyings[number].base = base_price
+    if not table.told:
+        base = table.number("base")[rows]
+        for number, base_price in enumerate(_bases(layout.exchange, whose, kind[rows], base)):
+            underlyings[number].base = base_price
     held = np.bincount(whose, interest[rows] * np.maximum(lot[rows], 1), len(underlyings))
     if layout.exchange in ("NFO", "BFO"):  # there open interest counts shares, elsewhere lots
         held = np.bincount(whose, interest[rows], len(underlyings))
@@ -277,15 +280,18 @@ def _underlyings(
     first = np.full(len(codes), -1)
     first[code[::-1]] = np.arange(len(code))[::-1]
     symbol, symbols = table.few("symbol")
-    name, names = table.few("name")
-    exchange = table.layout.exchange
+    told = table.told
+    if not told:
+        name, names = table.few("name")
+        told = {codes[at]: (names[name[rows[first[at]]]], 0.0) for at in np.flatnonzero(seen)}
     found = []
     for at in np.flatnonzero(seen):
-        row = rows[first[at]]
         text = codes[at].strip()
+        symbol_text = symbols[symbol[rows[first[at]]]].strip()
+        name_text, base = told[codes[at]]
         found.append(Underlying(
-            exchange, text, INDEX_SYMBOLS.get(text, symbols[symbol[row]].strip() or text),
-            names[name[row]].strip(),
+            table.layout.exchange, text, INDEX_SYMBOLS.get(text, symbol_text or text),
+            name_text.strip(), base * _PAISE,
         ))  # fmt: skip
     of_code = symbol[rows[first]][code] if len(code) else code
     warnings += [
@@ -300,7 +306,7 @@ def _bases(
     exchange: Exchange, whose: NDArray[np.int64], kind: NDArray[np.int8], base: NDArray[np.float64]
 ) -> list[float]:
     """Return the price of each underlying in rupees, 0 when the master does not say."""
-    paise = 0.01 if exchange in ("NFO", "BFO") else 1.0
+    paise = _PAISE if exchange in ("NFO", "BFO") else 1.0
     size = int(whose.max()) + 1 if len(whose) else 0
     found = np.zeros(size)
     futures = kind == 0

@@ -36,6 +36,8 @@ class Layout:
         Columns that must be numbers.
     tick_in
         Rupees in one unit of its tick column.
+    once
+        Columns that say the same in every row of a code, and are read for its first.
     """
 
     member: str
@@ -44,6 +46,7 @@ class Layout:
     few: frozenset[str] = frozenset()
     numbers: tuple[str, ...] = ()
     tick_in: float = 1.0
+    once: frozenset[str] = frozenset()
 
     @property
     def derivatives(self) -> bool:
@@ -58,6 +61,7 @@ _FO: Final = {
     "lot": "LotSize", "tick": "TickSize", "name": "CompanyName", "base": "BasePrice",
     "symbol": "ExchangeCode",
 }  # fmt: skip
+_ONCE: Final = frozenset({"name", "base"})
 _FO_NUMBERS: Final = ("strike", "interest", "lot", "tick", "base")
 
 LAYOUTS: Final = (
@@ -75,7 +79,7 @@ LAYOUTS: Final = (
          "down": "IssuePrice", "symbol": "ScripID"},
         numbers=("lot", "high", "up", "down"),
     ),
-    Layout("FONSEScripMaster.txt", "NFO", _FO, _FEW, _FO_NUMBERS, 0.01),
+    Layout("FONSEScripMaster.txt", "NFO", _FO, _FEW, _FO_NUMBERS, 0.01, _ONCE),
     Layout("FOBSEScripMaster.txt", "BFO", _FO, _FEW, _FO_NUMBERS, 0.01),
     Layout("CDNSEScripMaster.txt", "NDX", _FO, _FEW, _FO_NUMBERS),
     Layout(

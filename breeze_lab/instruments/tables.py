@@ -20,6 +20,8 @@ from breeze_lab.errors import MasterError
 from breeze_lab.instruments.archive import MAX_ROWS
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     from numpy.typing import NDArray
 
     from breeze_lab.instruments.layouts import Layout
@@ -32,6 +34,8 @@ _TOO_MANY: Final = 0.1
 _LINE_BYTES: Final = 20_000
 _LF, _CR = 10, 13
 _CHUNK: Final = 1 << 17
+#: In which every underlying has its futures, in a real master.
+_HEAD: Final = 1 << 18
 _TEXT: Final = pa.string()
 _FEW: Final = pa.dictionary(pa.int32(), pa.string())
 
@@ -50,6 +54,8 @@ class Table:
         Data lines in the text.
     skipped
         ``(line, reason)`` of what is not in `columns`.
+    told
+        Name and base price by code, where the layout reads them once.
     """
 
     layout: Layout
@@ -58,6 +64,7 @@ class Table:
     rows: int
     skipped: list[tuple[int, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    told: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -97,13 +104,14 @@ def read(text: NDArray[np.uint8], layout: Layout) -> Table:
     if not rows:
         raise MasterError(f"{layout.member} has a header and no rows.")
     try:
-        columns = _columns(body, names, layout)
+        columns = _columns(body, names, layout, layout.columns.keys() - layout.once)
         quick = len(columns["token"]) == rows
+        told = _told(body, names, layout, columns) if layout.once else {}
     except pa.ArrowInvalid:
         quick = False
     if quick:
-        table = Table(layout, columns, np.arange(2, rows + 2), rows, [], warnings)
-        if all(np.isfinite(table.number(name)).all() for name in layout.numbers):
+        table = Table(layout, columns, np.arange(2, rows + 2), rows, [], warnings, told)
+        if all(np.isfinite(table.number(n)).all() for n in layout.numbers if n in columns):
             return table
     return _carefully(body.tobytes(), names, layout, warnings)
 
@@ -159,8 +167,34 @@ def _header(line: bytes, layout: Layout) -> list[str]:
     return unique
 
 
-def _columns(body: Any, names: list[str], layout: Layout) -> dict[str, Any]:
-    wanted = layout.columns
+def _told(
+    body: NDArray[np.uint8], names: list[str], layout: Layout, columns: dict[str, Any]
+) -> dict[str, tuple[str, float]]:
+    """Return name and base price by code: the first rows have nearly every code."""
+    head = body[:_HEAD]
+    last = np.flatnonzero(head == _LF)[-1:]
+    for part in ([head[: last[0]]] if len(last) else []) + [body]:
+        some = _columns(part, names, layout, {"code", *layout.once})
+        code = some["code"].indices.to_numpy()
+        _, first = np.unique(code, return_index=True)
+        codes, texts, bases = (
+            some[role].take(pa.array(first)) for role in ("code", "name", "base")
+        )
+        told = {
+            one: (text, base)
+            for one, text, base in zip(
+                codes.to_pylist(), texts.to_pylist(), bases.to_pylist(), strict=True
+            )
+        }
+        if set(columns["code"].dictionary.to_pylist()) <= told.keys():
+            break
+    return told
+
+
+def _columns(
+    body: Any, names: list[str], layout: Layout, roles: AbstractSet[str]
+) -> dict[str, Any]:
+    wanted = {role: column for role, column in layout.columns.items() if role in roles}
     types = {
         column: pa.float64() if role in layout.numbers else _FEW if role in layout.few else _TEXT
         for role, column in wanted.items()
@@ -217,7 +251,7 @@ def _carefully(body: bytes, names: list[str], layout: Layout, warnings: list[str
             f"{len(skipped):,} of the {rows:,} rows of {layout.member} cannot be read, the first "
             f"on line {first}: {reason}."
         )
-    columns = _columns(b"\n".join(kept), names, layout)
+    columns = _columns(b"\n".join(kept), names, layout, layout.columns.keys())
     return Table(layout, columns, np.array(lines), rows, skipped, warnings)
 
 
