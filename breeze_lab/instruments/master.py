@@ -79,11 +79,18 @@ class SecurityMaster:
         return Report(**{**facts, "day": self.day, "skipped": skipped})
 
     @classmethod
-    def compile(cls, source: str | os.PathLike[str], out: str | os.PathLike[str]) -> Report:
+    def compile(
+        cls, source: str | os.PathLike[str], out: str | os.PathLike[str], *, lacking: bool = False
+    ) -> Report:
         """Turn the broker's zip at `source` into the compiled file `out`.
 
         The file is written beside its place, flushed and renamed (mode 0600): a
         reader sees the old one or the new one.
+
+        Parameters
+        ----------
+        lacking
+            Take a zip that lacks members, as long as it lists stocks; its warnings name them.
 
         Returns
         -------
@@ -98,8 +105,10 @@ class SecurityMaster:
         """
         from breeze_lab.instruments.archive import Archive  # noqa: PLC0415 - a warm start needs none
         from breeze_lab.instruments.compiling import compile_archive  # noqa: PLC0415 - loads pyarrow
+        from breeze_lab.instruments.layouts import REQUIRED  # noqa: PLC0415 - see above
 
-        parts, report = compile_archive(Archive.open(Path(source)))
+        required = frozenset[str]() if lacking else REQUIRED
+        parts, report = compile_archive(Archive.open(Path(source), required=required))
         write(Path(out), parts)
         return report
 
@@ -115,11 +124,14 @@ class SecurityMaster:
         MasterError
             See `compile`; of a compiled file, when it is damaged.
         """
-        path = Path(path)
+        return cls._load(Path(path), lacking=False)
+
+    @classmethod
+    def _load(cls, path: Path, *, lacking: bool) -> SecurityMaster:
         if is_compiled(path):
             return cls._of(Columns.open(path))
         try:
-            cached = _cached(path)
+            cached = _cached(path, "lacking" if lacking else "whole")
         except OSError as exc:
             raise MasterError(
                 f"The security master {path.name} cannot be read: {exc.strerror}."
@@ -129,7 +141,7 @@ class SecurityMaster:
                 return cls._of(Columns.open(cached))
             except MasterError as exc:
                 _log.warning("%s It is made again.", exc)
-        report = cls.compile(path, cached)
+        report = cls.compile(path, cached, lacking=lacking)
         for warning in report.warnings:
             _log.info("%s", warning)
         _forget_others(cached)
@@ -137,7 +149,9 @@ class SecurityMaster:
 
     @classmethod
     def from_zip(cls, source: IO[bytes] | str) -> SecurityMaster:
-        """Read the broker's zip: a path as `load` does, or an open file into memory.
+        """Read the broker's zip, of which members may be missing as long as it lists stocks.
+
+        A path is read as `load` does it, an open file into memory.
 
         Raises
         ------
@@ -145,12 +159,13 @@ class SecurityMaster:
             See `compile`.
         """
         if isinstance(source, (str, os.PathLike)):
-            return cls.load(source)
+            return cls._load(Path(source), lacking=True)
         from breeze_lab.instruments.archive import Archive  # noqa: PLC0415 - a warm start needs none
         from breeze_lab.instruments.compiling import compile_archive  # noqa: PLC0415 - loads pyarrow
 
         source.seek(0)  # as zipfile reads it, whatever was read before
-        parts, _ = compile_archive(Archive.of(source.read(), "The security master"))
+        archive = Archive.of(source.read(), "The security master", required=frozenset())
+        parts, _ = compile_archive(archive)
         return cls._of(Columns.of(b"".join(parts)))
 
     @classmethod
@@ -229,18 +244,18 @@ def _day(text: str | None) -> date | None:
     return date.fromisoformat(text) if text else None
 
 
-def _cached(path: Path) -> Path:
+def _cached(path: Path, kind: str) -> Path:
     """Return where the compiled copy of a zip lies: the name changes when the zip does."""
     info = path.stat()
     real = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
     stamp = f"{info.st_ino:x}-{info.st_size:x}-{info.st_mtime_ns:x}"
     folder = settings.folders().cache / "instruments"
     folder.mkdir(mode=0o700, exist_ok=True)
-    return folder / f"{real}-{stamp}-v{VERSION}.columns"
+    return folder / f"{real}-{kind}-{stamp}-v{VERSION}.columns"
 
 
 def _forget_others(cached: Path) -> None:
     """Delete the compiled copies of what the zip was before."""
-    for old in cached.parent.glob(f"{cached.name.partition('-')[0]}-*.columns"):
+    for old in cached.parent.glob(f"{'-'.join(cached.name.split('-')[:2])}-*.columns"):
         if old != cached:
             old.unlink(missing_ok=True)
