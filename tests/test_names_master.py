@@ -239,8 +239,9 @@ def test_a_missing_member_is_named(tmp_path, members, missing):
 
 
 @pytest.mark.parametrize("kept", [[BSE], [NSE], [NSE, "MFScripMaster.txt"], [BSE, FONSE]])
-def test_a_master_that_lacks_members_is_read_when_asked(tmp_path, members, kept):
+def test_a_master_that_lacks_members_is_read_when_asked(tmp_path, members, monkeypatch, kept):
     """With nothing better at hand, some names are better than none; what lacks is said."""
+    monkeypatch.setenv("BREEZE_LAB_HOME", str(tmp_path / "home"))
     path = zipped(tmp_path / "SecurityMaster.zip", {name: members[name] for name in kept})
     report = SecurityMaster.compile(path, tmp_path / "out", lacking=True)
     master = SecurityMaster.load(tmp_path / "out")

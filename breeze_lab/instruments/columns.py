@@ -14,7 +14,6 @@ import json
 import mmap
 import os
 import struct
-import tempfile
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -164,6 +163,8 @@ def write(path: Path, parts: list[bytes | memoryview]) -> None:
     The folder is not flushed: should the machine lose power now, the old file or
     none is there, and either is made again.
     """
+    import tempfile  # noqa: PLC0415 - a reader would pay a megabyte for it
+
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb", buffering=0) as file:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from datetime import date
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from breeze_lab import clock, settings
+from breeze_lab import clock
 from breeze_lab.errors import MasterError
 from breeze_lab.instruments import resolve as rules
 from breeze_lab.instruments.book import Book
@@ -246,6 +245,10 @@ def _day(text: str | None) -> date | None:
 
 def _cached(path: Path, kind: str) -> Path:
     """Return where the compiled copy of a zip lies: the name changes when the zip does."""
+    import hashlib  # noqa: PLC0415 - a reader of a compiled file would pay a megabyte for these
+
+    from breeze_lab import settings  # noqa: PLC0415 - see above
+
     info = path.stat()
     real = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
     stamp = f"{info.st_ino:x}-{info.st_size:x}-{info.st_mtime_ns:x}"
