@@ -238,6 +238,22 @@ def test_a_missing_member_is_named(tmp_path, members, missing):
         compiled(tmp_path, rest)
 
 
+@pytest.mark.parametrize("kept", [[BSE], [NSE], [NSE, "MFScripMaster.txt"], [BSE, FONSE]])
+def test_a_master_that_lacks_members_is_read_when_asked(tmp_path, members, monkeypatch, kept):
+    """With nothing better at hand, some names are better than none; what lacks is said."""
+    monkeypatch.setenv("BREEZE_LAB_HOME", str(tmp_path / "home"))
+    path = zipped(tmp_path / "SecurityMaster.zip", {name: members[name] for name in kept})
+    report = SecurityMaster.compile(path, tmp_path / "out", lacking=True)
+    master = SecurityMaster.load(tmp_path / "out")
+    assert report.rows == report.kept
+    assert set(report.rows) == set(kept)
+    assert len([w for w in report.warnings if "is not in the master" in w]) == 7 - len(kept)
+    assert master.resolve("RELIANCE").exchange == ("NSE" if NSE in kept else "BSE")
+    assert list(SecurityMaster.from_zip(str(path))) == list(master)
+    with pytest.raises(errors.MasterError, match="lacks"):
+        SecurityMaster.load(path)
+
+
 def test_a_master_of_five_members_is_read(tmp_path, members):
     """Before July 2026 there were no commodities and funds."""
     newer = ("MCXScripMaster.txt", "MFScripMaster.txt")

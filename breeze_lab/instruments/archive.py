@@ -39,6 +39,7 @@ _MAX_MEMBERS: Final = 100
 #: Rows of all members together.
 MAX_ROWS: Final = 1_000_000
 _ENCRYPTED: Final = 0x1
+_STOCKS: Final = frozenset({"NSEScripMaster.txt", "BSEScripMaster.txt"})
 _LOCAL_HEADER: Final = 30
 _GZIP: Final = bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 0xFF])
 
@@ -102,6 +103,11 @@ class Archive:
                 f"{where} lacks {', '.join(missing)}: names of "
                 f"{', '.join(sorted({x.exchange for x in LAYOUTS if x.member in missing}))} would "
                 f"not be found (it holds {', '.join(sorted(found)) or 'no member of a master'})."
+            )
+        if not found.keys() & _STOCKS:
+            raise MasterError(
+                f"{where} lists no stocks (it holds "
+                f"{', '.join(sorted(found)) or 'no member of a master'})."
             )
         total = sum(entry.file_size for entry in found.values())
         if total > _MAX_BYTES:

@@ -14,7 +14,6 @@ import json
 import mmap
 import os
 import struct
-import tempfile
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -159,7 +158,13 @@ def serialise(
 
 
 def write(path: Path, parts: list[bytes | memoryview]) -> None:
-    """Put the file in place, all or nothing, readable by its owner only."""
+    """Put the file in place, all or nothing, readable by its owner only.
+
+    The folder is not flushed: should the machine lose power now, the old file or
+    none is there, and either is made again.
+    """
+    import tempfile  # noqa: PLC0415 - a reader would pay a megabyte for it
+
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb", buffering=0) as file:
@@ -169,11 +174,6 @@ def write(path: Path, parts: list[bytes | memoryview]) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _aligned(size: int) -> int:

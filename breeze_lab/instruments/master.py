@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from datetime import date
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from breeze_lab import clock, settings
+from breeze_lab import clock
 from breeze_lab.errors import MasterError
 from breeze_lab.instruments import resolve as rules
 from breeze_lab.instruments.book import Book
@@ -124,11 +123,14 @@ class SecurityMaster:
         MasterError
             See `compile`; of a compiled file, when it is damaged.
         """
-        path = Path(path)
+        return cls._load(Path(path), lacking=False)
+
+    @classmethod
+    def _load(cls, path: Path, *, lacking: bool) -> SecurityMaster:
         if is_compiled(path):
             return cls._of(Columns.open(path))
         try:
-            cached = _cached(path)
+            cached = _cached(path, "lacking" if lacking else "whole")
         except OSError as exc:
             raise MasterError(
                 f"The security master {path.name} cannot be read: {exc.strerror}."
@@ -138,7 +140,7 @@ class SecurityMaster:
                 return cls._of(Columns.open(cached))
             except MasterError as exc:
                 _log.warning("%s It is made again.", exc)
-        report = cls.compile(path, cached)
+        report = cls.compile(path, cached, lacking=lacking)
         for warning in report.warnings:
             _log.info("%s", warning)
         _forget_others(cached)
@@ -146,7 +148,9 @@ class SecurityMaster:
 
     @classmethod
     def from_zip(cls, source: IO[bytes] | str) -> SecurityMaster:
-        """Read the broker's zip: a path as `load` does, or an open file into memory.
+        """Read the broker's zip, of which members may be missing as long as it lists stocks.
+
+        A path is read as `load` does it, an open file into memory.
 
         Raises
         ------
@@ -154,12 +158,13 @@ class SecurityMaster:
             See `compile`.
         """
         if isinstance(source, (str, os.PathLike)):
-            return cls.load(source)
+            return cls._load(Path(source), lacking=True)
         from breeze_lab.instruments.archive import Archive  # noqa: PLC0415 - a warm start needs none
         from breeze_lab.instruments.compiling import compile_archive  # noqa: PLC0415 - loads pyarrow
 
         source.seek(0)  # as zipfile reads it, whatever was read before
-        parts, _ = compile_archive(Archive.of(source.read(), "The security master"))
+        archive = Archive.of(source.read(), "The security master", required=frozenset())
+        parts, _ = compile_archive(archive)
         return cls._of(Columns.of(b"".join(parts)))
 
     @classmethod
@@ -238,18 +243,22 @@ def _day(text: str | None) -> date | None:
     return date.fromisoformat(text) if text else None
 
 
-def _cached(path: Path) -> Path:
+def _cached(path: Path, kind: str) -> Path:
     """Return where the compiled copy of a zip lies: the name changes when the zip does."""
+    import hashlib  # noqa: PLC0415 - a reader of a compiled file would pay a megabyte for these
+
+    from breeze_lab import settings  # noqa: PLC0415 - see above
+
     info = path.stat()
     real = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
     stamp = f"{info.st_ino:x}-{info.st_size:x}-{info.st_mtime_ns:x}"
     folder = settings.folders().cache / "instruments"
     folder.mkdir(mode=0o700, exist_ok=True)
-    return folder / f"{real}-{stamp}-v{VERSION}.columns"
+    return folder / f"{real}-{kind}-{stamp}-v{VERSION}.columns"
 
 
 def _forget_others(cached: Path) -> None:
     """Delete the compiled copies of what the zip was before."""
-    for old in cached.parent.glob(f"{cached.name.partition('-')[0]}-*.columns"):
+    for old in cached.parent.glob(f"{'-'.join(cached.name.split('-')[:2])}-*.columns"):
         if old != cached:
             old.unlink(missing_ok=True)
