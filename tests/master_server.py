@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import socket
 import struct
 import threading
 import time
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from breeze_lab.settings import Endpoints
+
+
+def beside_us():
+    """Return the environment of a child that imports from this folder."""
+    known = os.environ.get("PYTHONPATH")
+    paths = [str(Path(__file__).parent), *([known] if known else [])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 class FileServer:

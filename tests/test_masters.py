@@ -15,7 +15,7 @@ from datetime import date, timedelta
 
 import pytest
 import real_master
-from master_server import fewer, members, packed, serving
+from master_server import beside_us, fewer, members, packed, serving
 from waiting import until
 
 import breeze_lab
@@ -191,7 +191,7 @@ def test_a_proxy_is_not_asked_for_this_machine(server, monkeypatch):
 FETCH = """
 import sys
 from breeze_lab import masters, settings
-from master_server import FileServer
+from master_server import beside_us, FileServer
 path = masters.fetch(FileServer.endpoints(type("S", (), {"url": sys.argv[1]})()))
 print(path.stat().st_ino, masters.load(FileServer.endpoints(type("S", (), {"url": sys.argv[1]})())).resolve("RELIANCE").stock_code)
 """
@@ -200,7 +200,7 @@ print(path.stat().st_ino, masters.load(FileServer.endpoints(type("S", (), {"url"
 def child(url):
     return subprocess.Popen(
         [sys.executable, "-c", FETCH, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
+        text=True, env=beside_us(),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import zipfile
 from datetime import date
 
 import pytest
-from master_server import members, packed, serving
+from master_server import beside_us, members, packed, serving
 
 from breeze_lab import cli, errors, master_checks, masters
 from breeze_lab.practice.exchange import contracts
@@ -249,7 +249,7 @@ FETCH = """
 import re, sys, time, warnings
 from pathlib import Path
 from breeze_lab import masters
-from master_server import FileServer
+from master_server import beside_us, FileServer
 warnings.simplefilter("always")
 begun = time.monotonic()
 endpoints = FileServer.endpoints(type("S", (), {"url": sys.argv[1]})())
@@ -265,7 +265,7 @@ def test_ten_million_rows_cost_neither_time_nor_memory(server, parts, row):
     server.serve(many_rows(row)(parts), '"two"')
     done = subprocess.run(
         [sys.executable, "-c", FETCH, server.url], capture_output=True, text=True, timeout=60,
-        check=True,
+        check=True, env=beside_us(),
     )  # fmt: skip
     name, took_s, peak_mb = done.stdout.split()
     assert name == "2026-11-26.zip"

@@ -101,7 +101,7 @@ def read(text: NDArray[np.uint8], layout: Layout) -> Table:
     rows = ends - 1 + bool(len(body) and body[-1] != _LF)
     if rows > MAX_ROWS:
         raise MasterError(f"{layout.member} has {rows:,} rows: no master has so many.")
-    if not rows:
+    if rows < 1:  # -1 when not even the header's line ends
         raise MasterError(f"{layout.member} has a header and no rows.")
     try:
         columns = _columns(body, names, layout, layout.columns.keys() - layout.once)
@@ -245,7 +245,9 @@ def _carefully(body: bytes, names: list[str], layout: Layout, warnings: list[str
             continue
         kept.append(",".join(f'"{cell.replace(chr(34), chr(34) * 2)}"' for cell in cells).encode())
         lines.append(number)
-    if len(skipped) > max(rows * _TOO_MANY, 5):
+    if not rows:
+        raise MasterError(f"{layout.member} has a header and no rows.")
+    if len(skipped) > max(rows * _TOO_MANY, 5) or not kept:
         first, reason = skipped[0]
         raise MasterError(
             f"{len(skipped):,} of the {rows:,} rows of {layout.member} cannot be read, the first "
