@@ -99,7 +99,12 @@ WEATHER = [
 ]
 
 
-@pytest.mark.parametrize(("words", "lines", "culprit", "says"), WEATHER, ids=lambda x: str(x)[:20])
+def spelled(value):
+    """Return the name of a parameter, the same in every process."""
+    return (" ".join(sorted(value)) if isinstance(value, set) else str(value))[:20]
+
+
+@pytest.mark.parametrize(("words", "lines", "culprit", "says"), WEATHER, ids=spelled)
 def test_the_culprit_is_named(logged_in, calm, words, lines, culprit, says):  # noqa: PLR0917
     """Ordered trouble is found where it was ordered, and nowhere else, in less than ten seconds."""
     begin(calm, words)
