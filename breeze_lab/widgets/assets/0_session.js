@@ -139,7 +139,8 @@ class SessionClock {
     const { facts } = this;
     if (!facts) return "";
     const market = facts.rehearsal ? "rehearsal" : facts.practice ? "practice market" : "ICICI Direct";
-    return facts.name ? `${facts.name} · ${market}` : market;
+    const twice = facts.name?.toLowerCase() === market; // the practice account is called so
+    return facts.name && !twice ? `${facts.name} · ${market}` : facts.name || market;
   }
 
   /**
