@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["MAX_ROWS", "Archive"]
+__all__ = ["MAX_ROWS", "POOL", "Archive"]
 
 #: A real archive has 3 MB; its largest member 20 MB and all together 33 MB in 139,000 rows.
 _MAX_ZIP_BYTES: Final = 100_000_000
@@ -39,6 +39,8 @@ _MAX_MEMBERS: Final = 100
 #: Rows of all members together.
 MAX_ROWS: Final = 1_000_000
 _ENCRYPTED: Final = 0x1
+#: Arrow's own pool gives memory back at once and takes a fifth longer over all of a master.
+POOL: Final = pa.system_memory_pool()
 _STOCKS: Final = frozenset({"NSEScripMaster.txt", "BSEScripMaster.txt"})
 _LOCAL_HEADER: Final = 30
 _GZIP: Final = bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 0xFF])
@@ -148,7 +150,9 @@ class Archive:
             # checksum and length on the way. What it refuses, the slow way can name.
             ends = struct.pack("<II", entry.CRC, entry.file_size & 0xFFFFFFFF)
             with contextlib.suppress(OSError, pa.ArrowException):
-                whole = pa.decompress(_GZIP + packed + ends, entry.file_size, codec="gzip")
+                whole = pa.decompress(
+                    _GZIP + packed + ends, entry.file_size, codec="gzip", memory_pool=POOL
+                )
                 return np.frombuffer(whole, np.uint8)
         return np.frombuffer(self._checked(member, entry, packed), np.uint8)
 

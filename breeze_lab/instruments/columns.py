@@ -3,7 +3,7 @@
 Layout: 32 bytes (magic, version, length and checksum of the directory, checksum
 of the rest), a directory in JSON, then the columns, each aligned to 64 bytes.
 Integers are little-endian. A text column is its offsets and its UTF-8. The file
-is written beside its name, flushed to the disk and renamed into place; it is
+is written beside its name and renamed into place; it is
 only ever replaced, so a mapped one never changes under its reader.
 """
 
@@ -160,8 +160,9 @@ def serialise(
 def write(path: Path, parts: list[bytes | memoryview]) -> None:
     """Put the file in place, all or nothing, readable by its owner only.
 
-    The folder is not flushed: should the machine lose power now, the old file or
-    none is there, and either is made again.
+    Nothing is flushed to the disk: should the machine lose power now, a damaged file
+    or none may be there. Opening a file checks all of it, and it is made again from
+    the broker's zip.
     """
     import tempfile  # noqa: PLC0415 - a reader would pay a megabyte for it
 
@@ -169,7 +170,6 @@ def write(path: Path, parts: list[bytes | memoryview]) -> None:
     try:
         with os.fdopen(handle, "wb", buffering=0) as file:
             file.write(b"".join(parts))
-            os.fsync(handle)
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

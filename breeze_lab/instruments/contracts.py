@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from breeze_lab.errors import MasterError
 from breeze_lab.instruments.expiries import parse_date
 from breeze_lab.instruments.instrument import EXCHANGES, INDEX_SYMBOLS
-from breeze_lab.instruments.packing import MAX_STRIKE, days_of, pack
+from breeze_lab.instruments.packing import MAX_STRIKE, UNDERLYING, days_of, pack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +91,8 @@ class Part:
     Parameters
     ----------
     columns
-        Shape (n,) each: what `pack` takes, and token, lot, tick, line.
+        Shape (n,) each: ``packed`` lacks the underlying, whose place is known only when all
+        members are; token, lot, tick, line.
     spots
         Rows of the table that are spot prices, which belong to the listed.
     skipped, warnings
@@ -128,62 +129,59 @@ def merged(
 ) -> Contracts:
     """Return all contracts sorted; `underlyings` and `place` are what `ranked` gave."""
     columns = {
-        name: np.concatenate([part.columns[name] for part in parts] or [np.zeros(0, np.int64)])
-        for name in ("option", "days", "strike", "put", "token", "lot", "tick", "line")
+        name: np.concatenate([part.columns[name] for part in parts] or [np.zeros(0, np.uint32)])
+        for name in ("token", "lot", "tick", "line")
     }
     first = np.cumsum([0, *(len(part.underlyings) for part in parts)])
-    of_parts = [
-        place[part.columns["underlying"] + at] for part, at in zip(parts, first, strict=False)
-    ]
-    whose = np.concatenate(of_parts or [place])
-    member = np.repeat(np.arange(len(parts)), [len(part.columns["line"]) for part in parts])
-    wide = [columns[name].astype(np.uint64) for name in ("option", "days", "strike", "put")]
-    packed = pack(whose, *wide)
-    by_value = _order(whose, columns)
-    packed = packed[by_value]
+    packed = np.concatenate(
+        [
+            part.columns["packed"] | place[part.columns["underlying"] + at] << UNDERLYING
+            for part, at in zip(parts, first, strict=False)
+        ]
+        or [place]
+    )
+    by_value = np.argsort(packed)
+    ordered = packed[by_value]
     again = np.zeros(len(packed), bool)
-    again[1:] = packed[1:] == packed[:-1]
-    for at in np.flatnonzero(again):
-        row, before = int(by_value[at]), int(by_value[at - 1])
-        same = columns["token"][row] == columns["token"][before]
-        tokens = "" if same else f" with another token ({int(columns['token'][before])})"
-        report.skipped.append((
-            parts[member[row]].table.layout.member, int(columns["line"][row]),
-            f"it repeats the contract of line {int(columns['line'][before])}{tokens}",
-        ))  # fmt: skip
-    by_value = by_value[~again]
-    for number, part in enumerate(parts):
+    again[1:] = ordered[1:] == ordered[:-1]
+    if again.any():  # the first line stays, the others are told
+        by_value = _first_lines(parts, columns, np.argsort(packed, kind="stable"), again, report)
+        ordered = packed[by_value]
+    for part in parts:
         name = part.table.layout.member
-        report.kept[name] = report.kept.get(name, 0) + int((member[by_value] == number).sum())
+        left_out = sum(member == name for member, *_ in report.skipped)
+        report.kept[name] = report.kept.get(name, 0) + len(part.columns["line"]) - left_out
     contracts = Contracts(
         underlyings,
-        packed[~again],
-        columns["token"][by_value].astype(np.uint32),
-        columns["lot"][by_value].astype(np.uint32),
-        columns["tick"][by_value].astype(np.uint32),
+        ordered,
+        columns["token"][by_value],
+        columns["lot"][by_value],
+        columns["tick"][by_value],
         np.ones(len(by_value), bool),
     )
     _own_tokens(contracts, report)
     return contracts
 
 
-def _order(whose: NDArray[np.uint64], columns: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
-    """Return the order of the packed numbers; of equal ones the first line stays first.
-
-    Sixteen bits at a time, which numpy sorts by counting: three passes take half
-    the time of sorting the whole numbers.
-    """
-    strikes = pa.array(columns["strike"]).dictionary_encode()
-    distinct = strikes.dictionary.to_numpy()
-    place = np.empty(len(distinct), np.uint64)
-    place[np.argsort(distinct)] = np.arange(len(distinct), dtype=np.uint64)
-    strike = place[strikes.indices.to_numpy()] << np.uint64(1) | columns["put"].astype(np.uint64)
-    if len(distinct) >= 1 << 15:
-        return np.lexsort((strike, columns["days"], columns["option"], whose))
-    order = np.argsort(strike.astype(np.uint16), kind="stable")
-    for key in (columns["days"], whose << np.uint64(1) | columns["option"].astype(np.uint64)):
-        order = order[np.argsort(key.astype(np.uint16)[order], kind="stable")]
-    return order
+def _first_lines(
+    parts: Sequence[Part],
+    columns: dict[str, NDArray[Any]],
+    by_value: NDArray[np.int64],
+    again: NDArray[np.bool_],
+    report: Report,
+) -> NDArray[np.int64]:
+    """Return the order without rows that repeat the contract of an earlier one, telling of them."""
+    member = np.repeat(np.arange(len(parts)), [len(part.columns["line"]) for part in parts])
+    token, line = columns["token"], columns["line"]
+    for at in np.flatnonzero(again):
+        row, before = int(by_value[at]), int(by_value[at - 1])
+        same = token[row] == token[before]
+        tokens = "" if same else f" with another token ({int(token[before])})"
+        report.skipped.append((
+            parts[member[row]].table.layout.member, int(line[row]),
+            f"it repeats the contract of line {int(line[before])}{tokens}",
+        ))  # fmt: skip
+    return by_value[~again]
 
 
 def part(table: Table) -> Part:
@@ -238,10 +236,14 @@ def part(table: Table) -> Part:
     for number, shares in enumerate(held.tolist()):
         underlyings[number].turnover = shares * underlyings[number].base
     found.underlyings = underlyings
+    option = kind[rows] == 1
+    bits = pack(
+        np.uint64(0), option.astype(np.uint64), days[rows].astype(np.uint64),
+        np.where(option, strike[rows], 0).astype(np.uint64), (side[rows] == 2).astype(np.uint64),  # noqa: PLR2004
+    )  # fmt: skip
     found.columns = {
-        "underlying": whose, "option": kind[rows] == 1, "days": days[rows],
-        "strike": np.where(kind[rows] == 1, strike[rows], 0), "put": side[rows] == 2,  # noqa: PLR2004
-        "token": token[rows], "lot": np.maximum(lot[rows], 1), "tick": tick[rows],
+        "underlying": whose, "packed": bits, "token": token[rows].astype(np.uint32),
+        "lot": np.maximum(lot[rows], 1).astype(np.uint32), "tick": tick[rows].astype(np.uint32),
         "line": table.lines[rows],
     }  # fmt: skip
     return found
@@ -343,13 +345,10 @@ def _own_tokens(contracts: Contracts, report: Report) -> None:
     for number in np.unique(exchange):
         rows = np.flatnonzero(of == number)
         token = contracts.token[rows]
-        # Tokens are small enough to be counted, which takes a tenth of sorting them.
-        if token.max(initial=0) < _FEW_TOKENS:
-            again = np.bincount(token)[token] > 1
-        else:
-            _, place, count = np.unique(token, return_inverse=True, return_counts=True)
-            again = count[place] > 1
-        twice = np.concatenate([twice, rows[again]])
+        if _all_differ(token):
+            continue
+        _, place, count = np.unique(token, return_inverse=True, return_counts=True)
+        twice = np.concatenate([twice, rows[count[place] > 1]])
     contracts.own[twice] = False
     if len(twice):
         tokens = sorted({int(contracts.token[row]) for row in twice})
@@ -357,3 +356,12 @@ def _own_tokens(contracts: Contracts, report: Report) -> None:
             f"{len(tokens)} tokens stand for several contracts, which cannot be streamed: "
             f"{', '.join(map(str, tokens[:5]))}{' …' if len(tokens) > 5 else ''}."  # noqa: PLR2004
         )
+
+
+def _all_differ(token: NDArray[np.uint32]) -> bool:
+    """Say whether no token is there twice."""
+    if token.max(initial=0) >= _FEW_TOKENS:
+        return len(np.unique(token)) == len(token)
+    seen = np.zeros(_FEW_TOKENS, bool)  # ticking them off takes a tenth of sorting them
+    seen[token] = True
+    return int(np.count_nonzero(seen)) == len(token)

@@ -35,6 +35,7 @@ _KINDS_INDEX: Final = KINDS.index("index")
 _WORD: Final = np.zeros(256, bool)
 _WORD[[*b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ&"]] = True
 _WORD[128:] = True
+_BLANK: Final = ord(" ")
 _BASE36: Final = np.full(256, 36, np.uint64)
 _BASE36[[*b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"]] = np.arange(36, dtype=np.uint64)
 
@@ -109,7 +110,9 @@ def build(listed: Listed, drafted: Words) -> dict[str, NDArray[Any]]:
 
 
 def _squeezed(array: Any) -> Any:
-    return pc.replace_substring(pc.utf8_upper(array), " ", "")
+    upper = pc.utf8_upper(array)
+    # Few names have a blank, and only they are worth the pass.
+    return pc.replace_substring(upper, " ", "") if (pieces(upper)[0] == _BLANK).any() else upper
 
 
 def _names(
@@ -126,8 +129,7 @@ def _names(
         (texts["token"].take(pa.array(index)), rows[index], INDEX_NAME),
         (texts["code"], rows, CODE),
     ]
-    squeezed = _squeezed(pa.concat_arrays([array for array, _, _ in parts]))
-    found = keys(squeezed)
+    found = np.concatenate([keys(_squeezed(array)) for array, _, _ in parts])
     whose = np.concatenate([of for _, of, _ in parts])
     kinds = np.repeat(
         np.array([number for *_, number in parts], np.uint32), [len(of) for _, of, _ in parts]
@@ -143,7 +145,7 @@ def _words(array: Any) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
     data, begin, length = pieces(names)
     offsets = np.append(begin, begin[-1:] + length[-1:]) if len(names) else np.zeros(1, np.int32)
     data = data[: offsets[-1]]
-    inside = _WORD[data]
+    inside = _WORD.take(data)
     # A word begins, and the one before it ends, at the first letter of a row too.
     edge = np.zeros(len(data) + 1, bool)
     edge[offsets] = True

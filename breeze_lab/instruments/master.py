@@ -83,7 +83,7 @@ class SecurityMaster:
     ) -> Report:
         """Turn the broker's zip at `source` into the compiled file `out`.
 
-        The file is written beside its place, flushed and renamed (mode 0600): a
+        The file is written beside its place and renamed (mode 0600): a
         reader sees the old one or the new one.
 
         Parameters

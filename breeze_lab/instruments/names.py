@@ -18,6 +18,8 @@ from breeze_lab.instruments.instrument import EXCHANGES
 from breeze_lab.instruments.spoken import squeeze
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from breeze_lab.instruments.listed import Draft
@@ -42,7 +44,7 @@ class _Names:
     def __init__(self, rows: Draft) -> None:
         self._rows, self._tier = rows, rows.tier
         self._texts, self._exchange = rows.texts, rows.exchange
-        self._symbols = pc.replace_substring(pc.utf8_upper(rows.texts["symbol"]), " ", "")
+        self._symbols = _squeezed(rows.texts["symbol"])
         self._taken: set[tuple[int, str]] = set()
 
     def give(self) -> tuple[Any, NDArray[np.bool_]]:
@@ -58,30 +60,27 @@ class _Names:
         kept = np.ones(len(group), bool)
         first = self._firsts(odd, group, empty)
         where = pa.array(odd)
-        columns = [
-            array.take(where).to_pylist()
-            for array in (self._symbols, *(self._texts[n] for n in ("series", "token", "code")))
-        ]
-        spelled = self._texts["symbol"].take(where).to_pylist()
-        rows = sorted(range(len(odd)), key=lambda i: (odd[i] not in first, i))
-        wanted = [
-            _spellings(
-                int(self._exchange[odd[at]]), spelled[at], *(column[at] for column in columns[1:])
-            )
-            for at in range(len(odd))
-        ]
-        self._taken = self._met({squeeze(names_[0]) for names_ in wanted}, crowd)
-        for at in rows:
-            row, symbol = int(odd[at]), columns[0][at]
-            exchange = int(self._exchange[row])
+        texts = {n: self._texts[n].take(where) for n in ("symbol", "series", "token", "code")}
+        exchanges = self._exchange[odd]
+        usual = _usual(exchanges, texts)
+        # Squeezed all at once: one by one is half the work of naming.
+        squeezed = _squeezed(usual)
+        self._taken = self._met(pc.unique(squeezed), crowd)
+        of = list(zip(
+            odd.tolist(), exchanges.tolist(), self._symbols.take(where).to_pylist(),
+            usual.to_pylist(), squeezed.to_pylist(), strict=True,
+        ))  # fmt: skip
+        of.sort(key=lambda one: one[0] not in first)  # stable: else in the order of the file
+        for row, exchange, symbol, name, short in of:
             if row in first and self._free(exchange, symbol):
                 continue
-            for number, name in enumerate(wanted[at]):
-                if number:  # seldom needed, so looked up one by one
-                    self._taken |= self._met({squeeze(name)}, crowd)
-                if self._free(exchange, squeeze(name)):
-                    names[row] = name
-                    break
+            if self._free(exchange, short):
+                names[row] = name
+                continue
+            last = f"{self._texts['symbol'][row]}~{self._texts['code'][row]}"
+            self._taken |= self._met(pa.array([squeeze(last)]), crowd)
+            if self._free(exchange, squeeze(last)):
+                names[row] = last
             else:
                 self._leave_out(row, kept)
         self._repeated(np.flatnonzero(fund), kept)
@@ -93,9 +92,9 @@ class _Names:
         given = pc.if_else(pa.array(fund), self._texts["code"], given)
         return given, kept
 
-    def _met(self, names: set[str], crowd: NDArray[np.bool_]) -> set[tuple[int, str]]:
+    def _met(self, names: Any, crowd: NDArray[np.bool_]) -> set[tuple[int, str]]:
         """Return which of the names a row has already that shares its symbol with none."""
-        known = pc.is_in(self._symbols, pa.array(sorted(names), pa.string()))
+        known = pc.is_in(self._symbols, names)
         there = known.to_numpy(zero_copy_only=False) & ~crowd
         symbols = self._symbols.filter(pa.array(there)).to_pylist()
         return set(zip(self._exchange[there].tolist(), symbols, strict=True))
@@ -124,17 +123,14 @@ class _Names:
         self, odd: NDArray[np.int64], group: NDArray[np.int64], empty: NDArray[np.bool_]
     ) -> set[int]:
         """Return the rows that the bare symbol means: of each group the best, if it is one."""
-        best: dict[int, tuple[int, int, int]] = {}
-        for row in odd:
-            if empty[row]:
-                continue
-            tier = int(self._tier[row])
-            known = best.get(int(group[row]))
-            if known is None or tier < known[0]:
-                best[int(group[row])] = (tier, int(row), 1)
-            elif tier == known[0]:
-                best[int(group[row])] = (tier, known[1], known[2] + 1)
-        return {row for _, row, count in best.values() if count == 1}
+        rows = odd[~empty[odd]]
+        # By group, and inside it by tier: one sort tells the best and whether it is alone.
+        order = np.lexsort((rows, self._tier[rows], group[rows]))
+        rows = rows[order]
+        of, tier = group[rows], self._tier[rows]
+        best = np.append(True, of[1:] != of[:-1])[: len(rows)]
+        alone = np.append((of[1:] != of[:-1]) | (tier[1:] != tier[:-1]), True)[: len(rows)]
+        return set(rows[best & alone].tolist())
 
     def _free(self, exchange: int, name: str) -> bool:
         if not name or (exchange, name) in self._taken:
@@ -143,8 +139,15 @@ class _Names:
         return True
 
 
-def _spellings(exchange: int, symbol: str, series: str, token: str, code: str) -> list[str]:
-    """Return names for a row that shares its symbol, the most usual first."""
-    if exchange == _NSE:
-        return [f"{symbol}-{series}", f"{symbol}~{code}"]  # as exchange and terminals write it
-    return [*([token] if token.isdigit() and int(token) else []), f"{symbol}~{code}"]
+def _usual(exchanges: NDArray[np.uint8], texts: Mapping[str, Any]) -> Any:
+    """Return the usual name of each row that shares its symbol."""
+    nse = pa.array(exchanges == _NSE)
+    # As exchange and terminals write it.
+    dashed = pc.binary_join_element_wise(texts["symbol"], texts["series"], "-")
+    coded = pc.binary_join_element_wise(texts["symbol"], texts["code"], "~")
+    number = pc.match_substring_regex(texts["token"], "^0*[1-9][0-9]*$")
+    return pc.if_else(nse, dashed, pc.if_else(number, texts["token"], coded))
+
+
+def _squeezed(array: Any) -> Any:
+    return pc.replace_substring(pc.utf8_upper(array), " ", "")

@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from breeze_lab.errors import MasterError
-from breeze_lab.instruments.archive import MAX_ROWS
+from breeze_lab.instruments.archive import MAX_ROWS, POOL
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -209,6 +209,7 @@ def _columns(
             include_columns=list(wanted.values()), column_types=types,
             strings_can_be_null=False, null_values=[], check_utf8=False,
         ),
+        memory_pool=POOL,
     )  # fmt: skip
     found = {}
     for role, column in wanted.items():
