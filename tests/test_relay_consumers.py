@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -23,30 +24,32 @@ SECONDS = {Interval.S1}
 
 
 def frame(room="4.1!2885", last=100.0, volume=10, second=0):
-    """Return a 21-field quote."""
-    return [
-        room,
-        100,
-        last,
-        110,
-        90,
-        0.5,
-        last,
-        5,
-        last,
-        6,
-        10,
-        100.0,
-        volume,
-        1,
-        1,
-        "",
-        "",
-        80,
-        120,
-        OPEN + second,
-        99.5,
-    ]
+    """Return a 21-field quote as the JSON text that comes."""
+    return json.dumps(
+        [
+            room,
+            100,
+            last,
+            110,
+            90,
+            0.5,
+            last,
+            5,
+            last,
+            6,
+            10,
+            100.0,
+            volume,
+            1,
+            1,
+            "",
+            "",
+            80,
+            120,
+            OPEN + second,
+            99.5,
+        ]
+    ).encode()
 
 
 def read(consumer):
@@ -227,13 +230,13 @@ def test_malformed_and_unasked_frames_are_counted_and_skipped(hub):
     """Good ticks between bad ones all arrive, and the count is exact."""
     consumer = hub.attach(Codec(JSON))
     subscribe(hub, consumer)
-    for bad in (None, [], "x", frame()[:9], ["4.1!2885"], {"a": 1}):
+    for bad in (b"null", b"[]", b'"x"', frame()[:40], b'["4.1!2885"]', b'{"a":1}', b"[" * 9000):
         hub.on_stock(bad)
         hub.on_stock(frame())
     hub.on_stock(frame(room="4.1!11536"))
-    assert len(read(consumer)[-1]["ticks"]) == 6
+    assert len(read(consumer)[-1]["ticks"]) == 7
     status = hub.status()
-    assert (status["frames"], status["malformed"], status["unasked"]) == (13, 6, 1)
+    assert (status["frames"], status["malformed"], status["unasked"]) == (15, 7, 1)
 
 
 def test_lost_link_marks_the_forming_bar():
@@ -245,7 +248,7 @@ def test_lost_link_marks_the_forming_bar():
     for second in range(6):
         if second == 3:
             line.gap()
-        line.take(decode_frame(frame(second=second)), 1, 0)
+        line.take(decode_frame(json.loads(frame(second=second))), second + 1, 1, 0)
     rows = line.series[Interval.S1].rows()
     # Second 0 began unheard, 2 was open when the link broke, 3 is the first after it.
     assert [row.values[9] for row in rows] == [False, True, False, False, True, True]

@@ -14,6 +14,8 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from breeze_lab import __version__
 from breeze_lab.errors import BadResponse, LoginError, SubscriptionRefused
 from breeze_lab.relay import PROTOCOL
@@ -36,6 +38,7 @@ _log: Final = logging.getLogger(__name__)
 MAX_ROOMS: Final = 2000
 #: A room nobody wants is left after this long.
 LINGER_S: Final = 5.0
+_frame: Final = msgspec.json.Decoder().decode
 #: Malformed frames are logged one by one only up to here.
 _LOGGED_MALFORMED: Final = 20
 
@@ -57,7 +60,8 @@ class Hub:
         self.market: str | None = None
         self._lines: dict[tuple[str, str, int], Line] = {}
         self._by_room: dict[str, list[Line]] = {}
-        self._sequences: dict[str, int] = {}  # of lines that are gone: counting goes on
+        #: Ticks by room; counting goes on when a room is left and joined again.
+        self._sequences: dict[str, int] = {}
         self._numbers = 0
 
     # -- consumers --------------------------------------------------------
@@ -172,7 +176,7 @@ class Hub:
     def _watch(self, consumer: Consumer, key: str, room: str, anchor_s: int) -> Watch:
         line = self._lines.get((key, room, anchor_s))
         if line is None:
-            line = Line(key, room, anchor_s, self._sequences.get(key, 0))
+            line = Line(key, room, anchor_s, self._sequences.get(room, 0))
             self._lines[key, room, anchor_s] = line
             self._by_room.setdefault(room, []).append(line)
         watch = consumer.watches[key] = line.watches[consumer.number] = Watch(consumer, line)
@@ -184,8 +188,6 @@ class Hub:
         for identity, line in list(self._lines.items()):
             if not line.watches and line.idle_since < before:
                 del self._lines[identity]
-                counted = self._sequences.get(line.key, 0)
-                self._sequences[line.key] = max(line.sequence, counted)
                 lines = self._by_room[line.room]
                 lines.remove(line)
                 if not lines:
@@ -247,12 +249,12 @@ class Hub:
         if self.malformed <= _LOGGED_MALFORMED:
             _log.warning("Skipped a malformed frame: %s", reason)
 
-    def on_stock(self, frame: Any) -> None:
+    def on_stock(self, raw: bytes) -> None:
         """Decode one frame, once, and hand it to the lines of its room."""
         self.frames += 1
         try:
-            value = decode_frame(frame)
-        except BadResponse as exc:
+            value = decode_frame(_frame(raw))
+        except (BadResponse, msgspec.DecodeError, RecursionError) as exc:
             self.on_malformed(str(exc))
             return
         lines = self._by_room.get(value.room)
@@ -260,8 +262,9 @@ class Hub:
             self.unasked += 1
             return
         received_ms = time.time_ns() // 1_000_000
+        sequence = self._sequences[value.room] = self._sequences.get(value.room, 0) + 1
         for line in lines:
-            line.take(value, self.upstream.epoch, received_ms)
+            line.take(value, sequence, self.upstream.epoch, received_ms)
 
     # -- the report -------------------------------------------------------
 

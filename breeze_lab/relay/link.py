@@ -141,14 +141,14 @@ class Link:
                 raise ConnectionResetError(event.reason)
 
     async def read(
-        self, on_stock: Callable[[Any], None], on_malformed: Callable[[str], None]
+        self, on_stock: Callable[[bytes], None], on_malformed: Callable[[str], None]
     ) -> str:
         """Hand on every ``stock`` frame in order until the link ends; return why it ended."""
         while True:
             event = await self._next()
             if type(event) is wire.Received:
-                if event.name == "stock" and event.arguments:
-                    on_stock(event.arguments[0])
+                if event.name == "stock" and event.raw:
+                    on_stock(event.raw[0])
             elif isinstance(event, wire.Malformed):
                 on_malformed(event.reason)
             elif isinstance(event, wire.Refused):

@@ -152,7 +152,7 @@ class Line:
     key, room, anchor_s
         See the door's ``subscribe``.
     sequence
-        Where counting goes on, for a key that was here before.
+        Of the last tick of the room, which may have been here before.
     """
 
     def __init__(self, key: str, room: str, anchor_s: int, sequence: int = 0) -> None:
@@ -189,9 +189,9 @@ class Line:
             series.refs -= 1
             series.idle_since = time.monotonic()
 
-    def take(self, tick: Tick, epoch: int, received_ms: int) -> Sample:
-        """Number one tick and build its bars; offer both to every watch."""
-        self.sequence += 1
+    def take(self, tick: Tick, sequence: int, epoch: int, received_ms: int) -> Sample:
+        """Build the bars of one tick; offer both to every watch."""
+        self.sequence = sequence
         self.ticks += 1
         self.first_ms = self.first_ms or received_ms
         self.last_ms = received_ms

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import random
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from websockets.exceptions import WebSocketException
 
@@ -86,8 +86,8 @@ class Receiver(Protocol):
     def on_lost(self) -> None:
         """Hear that frames may be missing from here on."""
 
-    def on_stock(self, frame: Any) -> None:
-        """Take one ``stock`` frame."""
+    def on_stock(self, raw: bytes) -> None:
+        """Take one ``stock`` frame, the JSON text that came."""
 
     def on_malformed(self, reason: str) -> None:
         """Hear of a packet that could not be read."""

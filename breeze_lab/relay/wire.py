@@ -59,10 +59,15 @@ class Pinged:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An event with its arguments."""
+    """An event; each argument as the JSON text that came, so that it can be kept as it came."""
 
     name: str
-    arguments: list[Any]
+    raw: tuple[bytes, ...] = ()
+
+    @property
+    def arguments(self) -> list[Any]:
+        """The arguments' values."""
+        return [_decode(text) for text in self.raw]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,7 @@ _UNREADABLE: Final = (
     msgspec.MsgspecError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
 _decode: Final = msgspec.json.Decoder().decode
+_decode_parts: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -171,10 +177,11 @@ class SocketIOClient:
 
 
 def _event(data: bytes) -> Event:
-    name, *arguments = _decode(data)
-    if not isinstance(name, str):
+    name, *raw = _decode_parts(data)
+    text = _decode(name)
+    if not isinstance(text, str):
         return Malformed("an event without a name")
-    return Received(name, arguments)
+    return Received(text, tuple(map(bytes, raw)))
 
 
 def _reason(payload: Any) -> str:
