@@ -19,6 +19,7 @@ from breeze_lab.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from breeze_lab.frames import Quote
     from breeze_lab.ticks import Tick
 
 __all__ = ["Bar", "BarBuilder", "Interval", "resample"]
@@ -199,7 +200,7 @@ class BarBuilder:
         moment = tick.exchange_time
         return None if moment is None else self.add_at(int(moment.timestamp()), tick)
 
-    def add_at(self, epoch_s: int, tick: Tick) -> Bar | None:
+    def add_at(self, epoch_s: int, tick: Tick | Quote) -> Bar | None:
         """Do what `add` does for a tick whose exchange time in Unix seconds is known."""
         price = tick.last
         if price is None:
@@ -230,7 +231,7 @@ class BarBuilder:
             self._take_day(tick)
         return closed
 
-    def _take_day(self, tick: Tick) -> None:
+    def _take_day(self, tick: Tick | Quote) -> None:
         """Replace what we saw of the day by what the quote says of it."""
         if tick.open is None or tick.high is None or tick.low is None:
             return

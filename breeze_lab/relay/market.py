@@ -17,6 +17,7 @@ from breeze_lab.bars import BarBuilder, Interval
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from breeze_lab.frames import Quote
     from breeze_lab.relay.consumers import Watch
     from breeze_lab.ticks import Tick
 
@@ -98,7 +99,7 @@ class Series:
         self._closed: deque[tuple[int, Row]] = deque(maxlen=BARS_KEPT)
         self._forming: Row | None = None  # made when somebody asks
 
-    def add(self, epoch_s: int, tick: Tick) -> int | None:
+    def add(self, epoch_s: int, tick: Tick | Quote) -> int | None:
         """Take a tick; return the opening second of the oldest bar it changed."""
         builder = self.builder
         before = builder.start_s
@@ -170,7 +171,9 @@ class Line:
         self.ticks = 0
         self.gaps = 0
         self.idle_since = time.monotonic()
-        self._last: tuple[int, Tick] | None = None  # with a time, and heard without a gap since
+        self._last: tuple[int, Tick | Quote] | None = (
+            None  # with a time, and heard without a gap since
+        )
 
     def hold(self, intervals: Iterable[Interval]) -> None:
         """Keep bars of `intervals` for one more consumer."""
@@ -189,14 +192,13 @@ class Line:
             series.refs -= 1
             series.idle_since = time.monotonic()
 
-    def take(self, tick: Tick, sequence: int, epoch: int, received_ms: int) -> Sample:
+    def take(self, tick: Tick | Quote, sequence: int, epoch: int, received_ms: int) -> Sample:
         """Build the bars of one tick; offer both to every watch."""
         self.sequence = sequence
         self.ticks += 1
         self.first_ms = self.first_ms or received_ms
         self.last_ms = received_ms
-        moment = tick.exchange_time
-        epoch_s = None if moment is None else int(moment.timestamp())
+        epoch_s = tick.time_s
         sample = self.last = Sample(
             self.key,
             self.sequence,
