@@ -34,6 +34,8 @@ __all__ = ["Entry", "FeedLoop"]
 _log: Final = logging.getLogger(__name__)
 
 _LONGEST_DELAY_S: Final = 3.0
+#: Least time between two batches: a callback runs soon, and a busy relay batches more by itself.
+_FLUSH_MS: Final = 2
 #: A snapshot of 2,000 instruments with 1,500 bars each is not a small message.
 _LARGEST_MESSAGE: Final = 2**30
 
@@ -204,7 +206,8 @@ class FeedLoop:
                 max_size=_LARGEST_MESSAGE, close_timeout=0.5, open_timeout=5,
             ) as socket:  # fmt: skip
                 self._socket = socket
-                await self._send({"op": "hello", "client": self._name})
+                hello = {"op": "hello", "client": self._name, "flush_ms": _FLUSH_MS}
+                await self._send(hello)
                 while True:
                     await self._take(self._decode(await socket.recv(decode=False)))
         except ConnectionClosedOK:

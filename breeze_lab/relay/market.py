@@ -50,7 +50,6 @@ class Codec:
     def __init__(self, subprotocol: str) -> None:
         """Choose the encoding."""
         self.text = subprotocol.endswith("json")
-        self.slot = int(self.text)
         self.encode = (
             msgspec.json.Encoder().encode if self.text else msgspec.msgpack.Encoder().encode
         )
@@ -59,18 +58,23 @@ class Codec:
 class Row:
     """One row on its way out; encoded at most once for each encoding."""
 
-    __slots__ = ("_raw", "values")
+    __slots__ = ("_packed", "_text", "values")
 
     def __init__(self, values: TickRow | BarRow) -> None:
         """Keep the values; nothing is encoded before somebody asks."""
         self.values = values
-        self._raw: list[msgspec.Raw | None] = [None, None]
+        self._packed: msgspec.Raw | None = None
+        self._text: msgspec.Raw | None = None
 
     def encoded(self, codec: Codec) -> msgspec.Raw:
         """Return the row in the encoding of `codec`."""
-        raw = self._raw[codec.slot]
+        raw = self._text if codec.text else self._packed
         if raw is None:
-            raw = self._raw[codec.slot] = msgspec.Raw(codec.encode(self.values))
+            raw = msgspec.Raw(codec.encode(self.values))
+            if codec.text:
+                self._text = raw
+            else:
+                self._packed = raw
         return raw
 
 
@@ -80,8 +84,9 @@ class Sample(Row):
     __slots__ = ("key", "sequence")
 
     def __init__(self, key: str, sequence: int, values: TickRow) -> None:
-        """See `Row`."""
-        super().__init__(values)
+        """See `Row`; not called, because every tick comes by here."""
+        self.values = values
+        self._packed = self._text = None
         self.key = key
         self.sequence = sequence
 
