@@ -268,7 +268,7 @@ _LAYOUTS: Final[dict[tuple[bytes, ...], tuple[_Decoder, ...]]] = {
     (b"1", b"1"): (_CASH, _DERIVATIVE),
 }
 #: The beginning of a frame, long enough for a room of six digits.
-_HEAD: Final = 12
+_HEAD: Final = slice(12)
 _ROOM: Final = re.compile(rb'\["(\d\d?)\.([12])!')
 #: The layout that read the last frame with the same beginning.
 _learnt: Final[dict[bytes, _Decoder]] = {}
@@ -297,14 +297,14 @@ def decode(raw: bytes) -> Value:
         goes on.
     """
     try:
-        return _learnt[raw[:_HEAD]](raw)
+        return _learnt[raw[_HEAD]](raw)
     except (KeyError, msgspec.MsgspecError, RecursionError):
         return _learn(raw)
 
 
 def _learn(raw: bytes) -> Value:
     """Try the layouts of the frame's room; remember the one that fits."""
-    found = _ROOM.match(raw, 0, _HEAD)
+    found = _ROOM.match(raw[_HEAD])
     for decoder in _LAYOUTS.get(found.groups(), ()) if found else ():
         try:
             value = decoder(raw)
@@ -312,7 +312,7 @@ def _learn(raw: bytes) -> Value:
             continue
         if len(_learnt) >= _MOST_LEARNT:
             _learnt.clear()
-        _learnt[raw[:_HEAD]] = decoder
+        _learnt[raw[_HEAD]] = decoder
         return value
     return _slowly(raw)
 
