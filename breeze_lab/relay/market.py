@@ -172,6 +172,11 @@ class Line:
         self.idle_since = time.monotonic()
         self._last: tuple[int, Tick] | None = None  # with a time, and heard without a gap since
 
+    @property
+    def exchange_s(self) -> int | None:
+        """Exchange time of the last tick in Unix seconds; None after a gap."""
+        return None if self._last is None else self._last[0]
+
     def hold(self, intervals: Iterable[Interval]) -> None:
         """Keep bars of `intervals` for one more consumer."""
         for interval in intervals:

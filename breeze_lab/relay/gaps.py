@@ -1,0 +1,232 @@
+"""Gaps: when a silence begins and ends, whether it counts, and who is told.
+
+Owns the way of a gap from its cause (the link was lost, an instrument fell
+silent, the relay was restarted) through the ledger to the lines, whose bars
+it leaves incomplete, and to the consumers. A night is no gap. Runs on the
+event loop without awaiting; `look` is called about once a second.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from breeze_lab.relay.hours import Hours, segment_of
+from breeze_lab.relay.ledger import Ledger
+from breeze_lab.relay.pulse import Pulse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from breeze_lab.relay.ledger import Entry
+    from breeze_lab.relay.market import Line
+    from breeze_lab.relay.upstream import Upstream
+
+__all__ = ["Gaps"]
+
+_log: Final = logging.getLogger(__name__)
+
+#: Others tick when one was heard within this time.
+_OTHERS_S: Final = 3.0
+#: What the status shows: the gaps of a day, the newest of them.
+_SHOWN_MS: Final = 86_400_000
+_SHOWN: Final = 200
+
+
+class Gaps:
+    """Every gap of the rooms that the hub knows.
+
+    Parameters
+    ----------
+    by_room
+        The hub's lines by room.
+    upstream
+        Where quotes come from.
+    ledger
+        Where gaps are kept.
+    """
+
+    def __init__(
+        self, by_room: Mapping[str, list[Line]], upstream: Upstream, ledger: Ledger | None = None
+    ) -> None:
+        """Know no gap but those of the ledger."""
+        self.ledger = ledger or Ledger()
+        self.hours = Hours()
+        self.pulses: dict[str, Pulse] = {}
+        self._by_room = by_room
+        self._upstream = upstream
+        self._hidden: set[str] = set()  # open gaps nobody was told of: no market trades yet
+        self._traded: dict[str, int] = {}
+
+    @property
+    def open_rooms(self) -> Mapping[str, Entry]:
+        """The rooms that have an open gap; the hub asks it for every frame."""
+        return self.ledger.open_rooms
+
+    # -- from the hub -----------------------------------------------------
+
+    def watch(self, room: str, key: str) -> None:
+        """Hear that a room is wanted, and what it is to us."""
+        self.ledger.know(room, key)
+
+    def leave(self, room: str) -> None:
+        """Hear that nobody wants a room any more: its silence ends unheard."""
+        self.pulses.pop(room, None)
+        self._traded.pop(room, None)
+        self._end(room, _now_ms())
+
+    def lost(self, cause: str) -> None:
+        """Hear that nothing is heard any more since the last frame."""
+        heard = [room for room, lines in self._by_room.items() if _last_ms(lines) is not None]
+        # Every frame proves that all before it came, whatever room they were of.
+        since_ms = max((_last_ms(self._by_room[room]) or 0 for room in heard), default=0)
+        self._open(heard, since_ms, cause)
+        for lines in self._by_room.values():
+            for line in lines:
+                line.gap()
+
+    def heard(self, room: str, received_ms: int) -> None:
+        """Hear the first frame of a room whose gap is open, before its lines take it."""
+        self._end(room, received_ms)
+
+    def look(self) -> None:
+        """Judge the silence of every room; tell of gaps in which a market began to trade."""
+        now, now_ms = time.monotonic(), _now_ms()
+        connected = self._upstream.state.state == "connected"
+        fresh = self._count(now)
+        for room, lines in self._by_room.items():
+            pulse = self.pulses[room]
+            if room in fresh or not lines:
+                continue
+            segment = segment_of(lines[0].key)
+            if not self.hours.trading(segment, now_ms):
+                pulse.state = "closed" if pulse.known else "waiting"
+                pulse.rest(now)
+            elif not connected or not self._upstream.joined(room):
+                pulse.rest(now)
+            elif now - pulse.heard_at > pulse.limit_s:
+                others = any(
+                    other is not pulse and now - other.heard_at < _OTHERS_S and other.known
+                    for other in self.pulses.values()
+                )
+                if not (pulse.liquid and others and self.hours.continuous(segment, now_ms)):
+                    pulse.state = "quiet" if pulse.known else "waiting"
+                elif pulse.state != "silent":
+                    pulse.state = "silent"
+                    self._silent(room, lines, pulse, now)
+        for room in [*self._hidden]:
+            self._reveal(room, now_ms)
+
+    # -- the report -------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """Return the gaps of the last day and how many there are of each state."""
+        entries = self.ledger.entries(_now_ms() - _SHOWN_MS, _SHOWN)
+        return {
+            "open": sum(room not in self._hidden for room in self.open_rooms),
+            "counts": self.ledger.counts(),
+            "rows": [e.row() for e in entries if e.room not in self._hidden or e.to_ms is not None],
+            "trouble": self.ledger.trouble,
+        }
+
+    def of(self, room: str, key: str) -> list[Any] | None:
+        """Return the open gap of a room as a row, None when it has none."""
+        entry = self.open_rooms.get(room)
+        return None if entry is None or room in self._hidden else entry.row(key)
+
+    def pulse(self, room: str) -> dict[str, Any]:
+        """Return how the silence of a room is judged, and how old its last tick is."""
+        pulse = self.pulses.get(room)
+        last_ms = _last_ms(self._by_room.get(room, ()))
+        return {
+            "pulse": "waiting" if pulse is None else pulse.state,
+            "age_s": None if last_ms is None else round((_now_ms() - last_ms) / 1000, 3),
+        }
+
+    # -- inside -----------------------------------------------------------
+
+    def _count(self, now: float) -> set[str]:
+        """Let every pulse see its ticks; return the rooms that had any."""
+        fresh: set[str] = set()
+        for room, lines in self._by_room.items():
+            ticks = max((line.ticks for line in lines), default=0)
+            pulse = self.pulses.get(room)
+            if pulse is None:
+                pulse = self.pulses[room] = Pulse(now)
+            if not pulse.look(now, ticks):
+                continue
+            fresh.add(room)
+            moment_s = next((line.exchange_s for line in lines if line.exchange_s), 0)
+            if moment_s > self._traded.get(room, 0):
+                if room in self._traded:
+                    self.hours.traded(segment_of(lines[0].key), _last_ms(lines) or 0)
+                self._traded[room] = moment_s
+        return fresh
+
+    def _silent(self, room: str, lines: Sequence[Line], pulse: Pulse, now: float) -> None:
+        age_s = now - pulse.heard_at
+        _log.warning("%s has been silent for %.0f s while others tick.", lines[0].key, age_s)
+        self._open([room], _last_ms(lines) or 0, "it fell silent while others ticked")
+        for line in lines:
+            line.gap()
+        if not pulse.asked_again:
+            pulse.asked_again = True
+            self._upstream.rejoin(room)
+
+    def _open(self, rooms: Sequence[str], since_ms: int, cause: str) -> None:
+        now_ms = _now_ms()
+        for entry in self.ledger.open(rooms, since_ms, cause):
+            self._hidden.add(entry.room)
+            self._reveal(entry.room, now_ms)
+
+    def _reveal(self, room: str, now_ms: int) -> None:
+        """Tell of an open gap as soon as it reaches into trading hours."""
+        entry = self.open_rooms.get(room)
+        if entry is None:
+            self._hidden.discard(room)
+            return
+        part = self.hours.within(segment_of(self._key(room)), entry.from_ms, now_ms)
+        if part is None:
+            return
+        self._hidden.discard(room)
+        if part[0] != entry.from_ms:
+            entry = self.ledger.change(replace(entry, from_ms=part[0]))
+        self._tell(entry)
+
+    def _end(self, room: str, until_ms: int) -> None:
+        entry = self.open_rooms.get(room)
+        if entry is None:
+            return
+        part = self.hours.within(segment_of(self._key(room)), entry.from_ms, until_ms)
+        hidden = room in self._hidden
+        self._hidden.discard(room)
+        if part is None:
+            self.ledger.drop(room)
+            return
+        if part[0] != entry.from_ms:
+            self.ledger.change(replace(entry, from_ms=part[0]))
+        ended = self.ledger.close(room, part[1])
+        if ended is not None:
+            if hidden:
+                self._tell(replace(ended, to_ms=None, state="open"))
+            self._tell(ended)
+
+    def _tell(self, entry: Entry) -> None:
+        for line in self._by_room.get(entry.room, ()):
+            row = entry.row(line.key)
+            for watch in line.watches.values():
+                watch.consumer.take_gap(row)
+
+    def _key(self, room: str) -> str:
+        lines = self._by_room.get(room)
+        return lines[0].key if lines else self.open_rooms[room].key
+
+
+def _last_ms(lines: Sequence[Line]) -> int | None:
+    return max((line.last_ms for line in lines if line.last_ms is not None), default=None)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
