@@ -48,9 +48,9 @@ def gap(row: list[Any]) -> Gap:
 
 def bar(row: list[Any]) -> FeedBar:
     """Return the value of a bar row."""
-    key, label, start_s, opened, high, low, close, volume, interest, whole, forming = row
+    key, label, start_s, opened, high, low, close, volume, interest, whole, forming, *healed = row
     value = Bar(
         clock.from_epoch(start_s), _INTERVALS[label], opened, high, low, close, volume, interest,
         complete=whole and not forming,
     )  # fmt: skip
-    return FeedBar(key, value, forming, whole)
+    return FeedBar(key, value, forming, whole, bool(healed))

@@ -87,13 +87,16 @@ class FeedBar:
     forming
         False when it will not change any more.
     whole
-        Whether every tick since its opening was heard so far.
+        Whether nothing since its opening is missing so far.
+    healed
+        Whether history was put into it where ticks are missing.
     """
 
     key: str
     bar: Bar
     forming: bool
     whole: bool
+    healed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

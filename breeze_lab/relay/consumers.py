@@ -164,6 +164,12 @@ class Consumer:
         self._open.series.setdefault(series, since_s)
         self.wake.set()
 
+    def take_mended(self, series: Series, since_s: int) -> None:
+        """Queue bars that history changed, though newer ones may wait already."""
+        waiting = self._open.series
+        waiting[series] = min(since_s, waiting.get(series, since_s))
+        self.wake.set()
+
     def take_gap(self, row: list[Any]) -> None:
         """Queue what became of a gap; see `breeze_lab.relay.ledger.Entry.row`."""
         self._open.gaps.append(row)

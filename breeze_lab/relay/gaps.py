@@ -13,6 +13,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from breeze_lab.relay.fold import Hole, fold
+from breeze_lab.relay.healer import plan
 from breeze_lab.relay.hours import Hours, segment_of
 from breeze_lab.relay.ledger import Ledger
 from breeze_lab.relay.pulse import Pulse
@@ -20,9 +22,13 @@ from breeze_lab.relay.pulse import Pulse
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from breeze_lab.relay.ledger import Entry
+    from breeze_lab.clock import Segment
+    from breeze_lab.relay.fold import History
+    from breeze_lab.relay.healer import Ask, Healer
+    from breeze_lab.relay.ledger import Entry, GapState
     from breeze_lab.relay.market import Line
     from breeze_lab.relay.upstream import Upstream
+    from breeze_lab.ticks import Tick
 
 __all__ = ["Gaps"]
 
@@ -55,6 +61,8 @@ class Gaps:
         self.ledger = ledger or Ledger()
         self.hours = Hours()
         self.pulses: dict[str, Pulse] = {}
+        #: Heals what closes; without one, gaps stay closed.
+        self.healer: Healer | None = None
         self._by_room = by_room
         self._upstream = upstream
         self._hidden: set[str] = set()  # open gaps nobody was told of: no market trades yet
@@ -83,13 +91,18 @@ class Gaps:
         # Every frame proves that all before it came, whatever room they were of.
         since_ms = max((_last_ms(self._by_room[room]) or 0 for room in heard), default=0)
         self._open(heard, since_ms, cause)
-        for lines in self._by_room.values():
-            for line in lines:
-                line.gap()
 
-    def heard(self, room: str, received_ms: int) -> None:
+    def heard(self, room: str, received_ms: int, tick: Tick) -> None:
         """Hear the first frame of a room whose gap is open, before its lines take it."""
-        self._end(room, received_ms)
+        entry = self.open_rooms[room]
+        moment = tick.exchange_time
+        for line in self._by_room.get(room, ()):
+            hole = _hole(line, entry)
+            hole.after_s = received_ms // 1000 if moment is None else int(moment.timestamp())
+            hole.after_volume = tick.volume or 0
+        ended = self._end(room, received_ms)
+        if ended is not None and self.healer is not None:
+            self.healer.take(ended)
 
     def look(self) -> None:
         """Judge the silence of every room; tell of gaps in which a market began to trade."""
@@ -119,6 +132,34 @@ class Gaps:
         for room in [*self._hidden]:
             self._reveal(room, now_ms)
 
+    # -- from the healer --------------------------------------------------
+
+    def ask(self, room: str, entries: Sequence[Entry]) -> Ask | str:
+        """Return the call of history that covers closed gaps of a room, or why there is none."""
+        lines = self._by_room.get(room)
+        if not lines:
+            return "nobody wants the instrument any more"
+        holes = [_hole(lines[0], entry) for entry in entries]
+        first_s, last_s = min(h.before_s for h in holes), max(h.after_s for h in holes)
+        ask = plan(lines[0].key, room, first_s, max(first_s, last_s))
+        return ask or "it is longer than one call of history"
+
+    def mend(self, entry: Entry, history: History) -> None:
+        """Put history into the bars around a gap and tell of both."""
+        for line in self._by_room.get(entry.room, ()):
+            hole = _hole(line, entry)
+            hole.healed = True
+            for series in line.series.values():
+                since_s = fold(series, hole, line.holes, history)
+                for watch in line.watches.values():
+                    if since_s is not None and series.interval in watch.intervals:
+                        watch.consumer.take_mended(series, since_s)
+        self.judged(entry, "healed", "" if history.length_s == 1 else "from 1-minute bars")
+
+    def judged(self, entry: Entry, state: GapState, reason: str) -> None:
+        """Note and tell what became of a closed gap."""
+        self._tell(self.ledger.change(replace(entry, state=state, reason=reason)))
+
     # -- the report -------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
@@ -127,9 +168,16 @@ class Gaps:
         return {
             "open": sum(room not in self._hidden for room in self.open_rooms),
             "counts": self.ledger.counts(),
+            "trading": sorted(self._trading()),
             "rows": [e.row() for e in entries if e.room not in self._hidden or e.to_ms is not None],
             "trouble": self.ledger.trouble,
         }
+
+    def _trading(self) -> set[Segment]:
+        """Return the segments of our instruments that trade now."""
+        now_ms = _now_ms()
+        segments = {segment_of(lines[0].key) for lines in self._by_room.values() if lines}
+        return {segment for segment in segments if self.hours.trading(segment, now_ms)}
 
     def of(self, room: str, key: str) -> list[Any] | None:
         """Return the open gap of a room as a row, None when it has none."""
@@ -169,15 +217,20 @@ class Gaps:
         age_s = now - pulse.heard_at
         _log.warning("%s has been silent for %.0f s while others tick.", lines[0].key, age_s)
         self._open([room], _last_ms(lines) or 0, "it fell silent while others ticked")
-        for line in lines:
-            line.gap()
         if not pulse.asked_again:
             pulse.asked_again = True
             self._upstream.rejoin(room)
 
     def _open(self, rooms: Sequence[str], since_ms: int, cause: str) -> None:
         now_ms = _now_ms()
-        for entry in self.ledger.open(rooms, since_ms, cause):
+        opened = self.ledger.open(rooms, since_ms, cause)
+        for entry in opened:
+            for line in self._by_room[entry.room]:
+                line.holes.append(Hole.of(entry.number, line, entry.from_ms))
+        for room in rooms:
+            for line in self._by_room[room]:
+                line.gap()
+        for entry in opened:
             self._hidden.add(entry.room)
             self._reveal(entry.room, now_ms)
 
@@ -195,16 +248,16 @@ class Gaps:
             entry = self.ledger.change(replace(entry, from_ms=part[0]))
         self._tell(entry)
 
-    def _end(self, room: str, until_ms: int) -> None:
+    def _end(self, room: str, until_ms: int) -> Entry | None:
         entry = self.open_rooms.get(room)
         if entry is None:
-            return
+            return None
         part = self.hours.within(segment_of(self._key(room)), entry.from_ms, until_ms)
         hidden = room in self._hidden
         self._hidden.discard(room)
         if part is None:
             self.ledger.drop(room)
-            return
+            return None
         if part[0] != entry.from_ms:
             self.ledger.change(replace(entry, from_ms=part[0]))
         ended = self.ledger.close(room, part[1])
@@ -212,6 +265,7 @@ class Gaps:
             if hidden:
                 self._tell(replace(ended, to_ms=None, state="open"))
             self._tell(ended)
+        return ended
 
     def _tell(self, entry: Entry) -> None:
         for line in self._by_room.get(entry.room, ()):
@@ -222,6 +276,16 @@ class Gaps:
     def _key(self, room: str) -> str:
         lines = self._by_room.get(room)
         return lines[0].key if lines else self.open_rooms[room].key
+
+
+def _hole(line: Line, entry: Entry) -> Hole:
+    """Return what a line knows around a gap; of one from before its time only the bounds."""
+    for hole in reversed(line.holes):
+        if hole.number == entry.number:
+            return hole
+    hole = Hole(entry.number, entry.from_ms // 1000)
+    line.holes.append(hole)
+    return hole
 
 
 def _last_ms(lines: Sequence[Line]) -> int | None:

@@ -274,7 +274,7 @@ class Hub:
             return
         received_ms = time.time_ns() // 1_000_000
         if value.room in self.gaps.open_rooms:
-            self.gaps.heard(value.room, received_ms)
+            self.gaps.heard(value.room, received_ms, value)
         sequence = self._sequences[value.room] = self._sequences.get(value.room, 0) + 1
         for line in lines:
             line.take(value, sequence, self.upstream.epoch, received_ms)
