@@ -51,7 +51,7 @@ class FeedTick:
     key
         The instrument, ``"NSE:RELIANCE"``.
     sequence
-        Counts the ticks of this instrument within the relay's life.
+        Counts the ticks of this instrument; goes on when the relay is restarted.
     epoch
         Counts the relay's connections to the broker; between two of them ticks
         may be missing.
@@ -105,7 +105,8 @@ class Lost:
         The instrument.
     first, last
         Bounds of the missing sequences, both included; `last` is None when
-        nobody knows how many there were.
+        nobody knows how many there were, because nothing was recorded. The
+        numbers then begin anew.
     cause
         Why they are missing.
     """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from breeze_lab.relay.consumers import Watch
     from breeze_lab.ticks import Tick
 
-__all__ = ["BARS_KEPT", "BarRow", "Codec", "Line", "Row", "Sample", "Series", "TickRow"]
+__all__ = ["BARS_KEPT", "BarRow", "Codec", "Line", "Row", "Sample", "Series", "TickRow", "sample"]
 
 #: Closed bars kept for each instrument and interval.
 BARS_KEPT: Final = 1500
@@ -81,6 +81,29 @@ class Sample(Row):
         super().__init__(values)
         self.key = key
         self.sequence = sequence
+
+    @property
+    def epoch_s(self) -> int | None:
+        """The exchange time in Unix seconds."""
+        values: TickRow = self.values
+        moment: int | None = values[3]
+        return moment
+
+
+def sample(key: str, tick: Tick, sequence: int, epoch: int, received_ms: int) -> Sample:
+    """Return the row of one tick."""
+    moment = tick.exchange_time
+    epoch_s = None if moment is None else int(moment.timestamp())
+    return Sample(
+        key,
+        sequence,
+        (
+            key, sequence, epoch, epoch_s, received_ms,
+            tick.last, tick.open, tick.high, tick.low, tick.previous_close,
+            tick.change_percent, tick.bid, tick.bid_quantity, tick.ask, tick.ask_quantity,
+            tick.last_quantity, tick.average_price, tick.volume, tick.open_interest,
+        ),
+    )  # fmt: skip
 
 
 class Series:
@@ -195,26 +218,29 @@ class Line:
         self.ticks += 1
         self.first_ms = self.first_ms or received_ms
         self.last_ms = received_ms
-        moment = tick.exchange_time
-        epoch_s = None if moment is None else int(moment.timestamp())
-        sample = self.last = Sample(
-            self.key,
-            self.sequence,
-            (
-                self.key, self.sequence, epoch, epoch_s, received_ms,
-                tick.last, tick.open, tick.high, tick.low, tick.previous_close,
-                tick.change_percent, tick.bid, tick.bid_quantity, tick.ask, tick.ask_quantity,
-                tick.last_quantity, tick.average_price, tick.volume, tick.open_interest,
-            ),
-        )  # fmt: skip
+        offered = self.last = sample(self.key, tick, sequence, epoch, received_ms)
+        epoch_s = offered.epoch_s
         changed: dict[Interval, int | None] = {}
         if epoch_s is not None:
             self._last = epoch_s, tick
             for interval, series in self.series.items():
                 changed[interval] = series.add(epoch_s, tick)
         for watch in self.watches.values():
-            watch.offer(sample, changed)
-        return sample
+            watch.offer(offered, changed)
+        return offered
+
+    def resume(self, tick: Tick, sequence: int, epoch: int, received_ms: int) -> None:
+        """Stand where a former relay stood after this tick; its bars have it already."""
+        self.sequence, self.last_ms = sequence, received_ms
+        self.last = sample(self.key, tick, sequence, epoch, received_ms)
+        if self.last.epoch_s is not None:
+            self._last = self.last.epoch_s, tick
+
+    def keep(self, until: float) -> None:
+        """Keep the bars until then (monotonic seconds) though nobody wants them yet."""
+        self.idle_since = until
+        for series in self.series.values():
+            series.idle_since = until
 
     def gap(self) -> None:
         """Note that ticks may be missing from here on."""
