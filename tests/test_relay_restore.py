@@ -183,11 +183,14 @@ async def test_who_was_away_is_told_again_over_a_restart(hub):
     second, _ = await hub([quote(1, 100, n) for n in range(10, 15)])
     consumer = second.attach(Codec(JSON))
     ask(second, consumer, after={KEY: 4}, life=first.life)
-    _, snapshot, batch = read(consumer)
+    _, snapshot, before, behind = read(consumer)
     assert snapshot["sequences"] == {KEY: 15}
     assert snapshot["lost"] == []
-    assert [row[1] for row in batch["ticks"]] == list(range(5, 16))
-    assert [row[17] for row in batch["ticks"]] == list(range(4, 15))
+    ticks = before["ticks"] + behind["ticks"]
+    assert [row[1] for row in ticks] == list(range(5, 16))
+    assert [row[17] for row in ticks] == list(range(4, 15))
+    assert behind["ticks"][0][1] == 11
+    assert behind["gaps"] == [[KEY, *behind["gaps"][0][1:3], RESTARTED, "closed"]]
 
 
 @run

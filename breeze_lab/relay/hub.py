@@ -23,6 +23,7 @@ from breeze_lab.relay import PROTOCOL
 from breeze_lab.relay.consumers import Consumer, Watch
 from breeze_lab.relay.journal import RESTARTED, Journal
 from breeze_lab.relay.market import Line
+from breeze_lab.relay.restore import Gap
 from breeze_lab.relay.upstream import Login, State, Upstream
 from breeze_lab.ticks import Tick, decode_frame
 
@@ -301,14 +302,14 @@ class Hub:
             self._silent[room] = past.ended_ms
 
     def on_gap(self, room: str, from_ms: int, to_ms: int, cause: str) -> None:
-        """Tell whoever wants the ticks of a room that some may be missing, and note it."""
-        for line in self._by_room.get(room, ()):
-            row = [line.key, from_ms, to_ms, cause, "closed"]
-            names = ("key", "from_ms", "to_ms", "cause", "state")
-            self.journal.note({"what": "gap", **dict(zip(names, row, strict=True)), "room": room})
+        """Tell whoever wants the ticks of a room that some may be missing before its next one."""
+        lines = self._by_room.get(room, ())
+        gap = Gap(self._sequences.get(room, 0) + 1, from_ms, to_ms, cause)
+        self.journal.gap(room, gap, [line.key for line in lines])
+        for line in lines:
             for watch in line.watches.values():
                 if watch.ticks:
-                    watch.consumer.post({"op": "batch", "gaps": [row]})
+                    watch.consumer.post({"op": "batch", "gaps": [gap.row(line.key)]})
 
     def _heads(self) -> Iterable[dict[str, Any]]:
         """Yield what each file of the log begins with."""
@@ -406,9 +407,9 @@ class Hub:
             self.unasked += 1
             return
         received_ms = time.time_ns() // 1_000_000
-        sequence = self._sequences[value.room] = self._sequences.get(value.room, 0) + 1
         if self._silent and value.room in self._silent:
             self.on_gap(value.room, self._silent.pop(value.room), received_ms, RESTARTED)
+        sequence = self._sequences[value.room] = self._sequences.get(value.room, 0) + 1
         self.journal.frame(value.room, sequence, self.upstream.epoch, received_ms, raw)
         for line in lines:
             line.take(value, sequence, self.upstream.epoch, received_ms)

@@ -22,7 +22,7 @@ from breeze_lab.errors import BadResponse
 from breeze_lab.relay import restore, wal
 from breeze_lab.relay.logbook import Logbook
 from breeze_lab.relay.market import sample
-from breeze_lab.relay.restore import Frame, Past
+from breeze_lab.relay.restore import Frame, Gap, Past
 from breeze_lab.ticks import Tick, decode_frame
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Journal:
         self._logbook: Logbook | None = None
         self._recent: dict[str, deque[Frame]] = {}
         self._order: deque[str] = deque()
+        self._gaps: dict[str, list[Gap]] = {}
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -108,6 +109,7 @@ class Journal:
         for room, frame in past.recent:
             self._remember(room, frame)
         past.recent.clear()
+        self._gaps = {room: list(some.values()) for room, some in past.gaps.items()}
         if self._folder is not None:
             self._logbook = Logbook(_of(self._folder, market), self._heads)
 
@@ -135,6 +137,13 @@ class Journal:
         """Put a note into the log, if its file was begun; each file's head has what matters."""
         if self._logbook is not None and self._logbook.begun:
             self._logbook.note(note, epoch)
+
+    def gap(self, room: str, gap: Gap, keys: Iterable[str]) -> None:
+        """Remember a gap of a room, for those who are away as well."""
+        self._gaps.setdefault(room, []).append(gap)
+        if self._logbook is not None:
+            for key in keys:
+                self._logbook.note({"what": "gap", "key": key, "room": room, **gap.note()})
 
     def commit(self) -> None:
         """Write what was gathered; what anybody was told before is safe from a kill then."""
@@ -198,9 +207,10 @@ class Journal:
         """Return the batches that tell again what came after each of `wishes`.
 
         Every sequence from there to the room's last is in them once: as a tick,
-        or within the bounds of a loss.
+        or within the bounds of a loss. Gaps lie before the tick that ended them.
         """
         found: list[tuple[int, str, Frame]] = []
+        gaps: dict[str, deque[Gap]] = {}
         for key, room, after in wishes:
             if after >= sequences.get(room, 0):
                 continue
@@ -212,6 +222,7 @@ class Journal:
             before = tail[-1].sequence if tail else sequences.get(room, 0) + 1
             head = [f for f in older.get(room, ()) if after < f.sequence < before]
             found += [(frame.order, key, frame) for frame in (*head, *tail)]
+            gaps[key] = deque(gap for gap in self._gaps.get(room, ()) if gap.sequence > after)
         found.sort(key=lambda one: one[0])
         told = {key: after for key, _, after in wishes}
         batches = _Batches(codec)
@@ -219,6 +230,8 @@ class Journal:
             if frame.sequence > told[key] + 1:
                 batches.lose(key, told[key] + 1, frame.sequence - 1)
             told[key] = frame.sequence
+            while gaps[key] and gaps[key][0].sequence <= frame.sequence:
+                batches.gap(gaps[key].popleft().row(key))
             batches.tell(key, frame)
         for key, room, _ in wishes:
             if told[key] < sequences.get(room, 0):
@@ -256,9 +269,16 @@ class _Batches:
         self._open: dict[str, Any] = {}
 
     def lose(self, key: str, first: int, last: int) -> None:
+        self._before_ticks("lost").append([key, first, last, GONE])
+
+    def gap(self, row: list[Any]) -> None:
+        self._before_ticks("gaps").append(row)
+
+    def _before_ticks(self, what: str) -> list[list[Any]]:
         if not self._open or "ticks" in self._open:
             self._begin()
-        self._open.setdefault("lost", []).append([key, first, last, GONE])
+        rows: list[list[Any]] = self._open.setdefault(what, [])
+        return rows
 
     def tell(self, key: str, frame: Frame) -> None:
         try:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from breeze_lab.relay.market import Series
 
-__all__ = ["Frame", "Identity", "Past", "frames", "recover"]
+__all__ = ["Frame", "Gap", "Identity", "Past", "frames", "recover"]
 
 _log: Final = logging.getLogger(__name__)
 
@@ -64,6 +64,31 @@ class Frame(NamedTuple):
     raw: bytes
 
 
+class Gap(NamedTuple):
+    """A time in which frames of a room may be missing, in Unix milliseconds.
+
+    Parameters
+    ----------
+    sequence
+        Of the frame that ended it.
+    from_ms, to_ms
+        When the last record before it and the first frame after it came.
+    """
+
+    sequence: int
+    from_ms: int
+    to_ms: int
+    cause: str
+
+    def note(self) -> dict[str, Any]:
+        """Return what the log says of it."""
+        return {**self._asdict(), "state": "closed"}
+
+    def row(self, key: str) -> list[Any]:
+        """Return it as the door sends it."""
+        return [key, self.from_ms, self.to_ms, self.cause, "closed"]
+
+
 @dataclass(slots=True)
 class Past:
     """What the log of one day says.
@@ -80,6 +105,8 @@ class Past:
         Rooms that were wanted at the end.
     recent
         The newest frames with their rooms, in order.
+    gaps
+        Of each room, by the sequence of the frame that ended it.
     epoch
         Connections counted so far.
     ended_ms
@@ -95,6 +122,7 @@ class Past:
     lines: dict[Identity, Line] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)
     recent: deque[tuple[str, Frame]] = field(default_factory=deque)
+    gaps: dict[str, dict[int, Gap]] = field(default_factory=dict)
     epoch: int = 0
     ended_ms: int = 0
     stream: str = ""
@@ -299,6 +327,9 @@ class _Reader:
                 self._connection(int(note["epoch"]), str(note.get("stream", "")))
             elif what == "line":
                 self._line(note)
+            elif what == "gap":
+                gap = Gap(*(note[name] for name in Gap._fields))
+                self.past.gaps.setdefault(note["room"], {})[gap.sequence] = gap
             elif what == "left":
                 self.past.held.discard(note["room"])
                 self._rooms[note["room"]].gap()
