@@ -206,7 +206,7 @@ async def test_what_memory_lacks_is_read_from_the_log(hub, monkeypatch):
         (1, range(5, 13), [[KEY, 2, 4, journal.GONE]]),
     ):
         consumer = only.attach(Codec(JSON))
-        older = await only.older([(KEY, ROOM, 33_300)], {KEY: after}, only.life)
+        older = await only.lives.older([(KEY, ROOM, 33_300)], {KEY: after}, only.life)
         ask(only, consumer, after={KEY: after}, life=only.life, older=older)
         _, _, batch = read(consumer)
         assert [row[1] for row in batch["ticks"]] == list(expected)

@@ -168,7 +168,7 @@ class Door:
         every = request.delivery == "every" and request.ticks
         if market := request.market or self.hub.market:
             await self.hub.prepare(market)
-        older = await self.hub.older(wanted, request.after, request.life) if every else {}
+        older = await self.hub.lives.older(wanted, request.after, request.life) if every else {}
         self.hub.subscribe(
             consumer, request.id, wanted, intervals,
             every=request.delivery == "every", ticks=request.ticks, market=request.market,

@@ -8,7 +8,6 @@ without awaiting, which is why a snapshot and the updates after it cannot race.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import secrets
@@ -21,9 +20,7 @@ from breeze_lab import __version__
 from breeze_lab.errors import BadResponse, LoginError, SubscriptionRefused
 from breeze_lab.relay import PROTOCOL
 from breeze_lab.relay.consumers import Consumer, Watch
-from breeze_lab.relay.journal import RESTARTED, Journal
-from breeze_lab.relay.market import Line
-from breeze_lab.relay.restore import Gap
+from breeze_lab.relay.lives import Lives
 from breeze_lab.relay.upstream import Login, State, Upstream
 from breeze_lab.ticks import Tick, decode_frame
 
@@ -32,9 +29,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from breeze_lab.bars import Interval
-    from breeze_lab.relay.journal import Wish
-    from breeze_lab.relay.market import Codec
-    from breeze_lab.relay.restore import Frame, Identity, Past
+    from breeze_lab.relay.market import Codec, Line
+    from breeze_lab.relay.rebuild import Frame
+    from breeze_lab.relay.restore import Identity
 
 __all__ = ["LINGER_S", "MAX_ROOMS", "Hub"]
 
@@ -70,19 +67,17 @@ class Hub:
         self.frames = self.malformed = self.unasked = 0
         #: Whose prices flow: of the login, or, before one, of the first who asked.
         self.market: str | None = None
-        self.journal = Journal(logs, self.life, self._heads)
         self._lines: dict[Identity, Line] = {}
-        #: Lines of a former life that nobody wants yet.
-        self._former: dict[Identity, Line] = {}
-        #: Rooms not heard since a former life, and when that one heard its last frame.
-        self._silent: dict[str, int] = {}
-        self._preparing = asyncio.Lock()
-        self._epoch_noted = 0
         self._trouble_told = ""
         self._by_room: dict[str, list[Line]] = {}
         #: Ticks by room; counting goes on when a room is left and joined again.
         self._sequences: dict[str, int] = {}
         self._numbers = 0
+        self.lives = Lives(
+            logs, self.life, lines=self._lines, by_room=self._by_room,
+            sequences=self._sequences, upstream=self.upstream,
+        )  # fmt: skip
+        self.journal = self.lives.journal
 
     # -- consumers --------------------------------------------------------
 
@@ -135,7 +130,7 @@ class Hub:
             What the consumer heard last of each key, and in which life of the relay.
             Whoever wants every tick is told again what came since.
         older
-            What `Journal.older` found for that.
+            What `Lives.older` found for that.
 
         Raises
         ------
@@ -176,8 +171,8 @@ class Hub:
             watch.intervals |= intervals
             lines.append(watch.line)
             if len(watch.line.series) > known:
-                self.journal.note(_line_note(watch.line))
-        wishes, unknown = self._wishes(wanted, after if after and ticks else {}, life)
+                self.lives.note_line(watch.line)
+        wishes, unknown = self.lives.wishes(wanted, after if after and ticks else {}, life)
         consumer.post(
             {
                 "op": "snapshot",
@@ -200,29 +195,6 @@ class Hub:
                 consumer.post(batch)
         self.upstream.join(rooms)
 
-    def _wishes(
-        self, wanted: Sequence[tuple[str, str, int]], after: Mapping[str, int], life: str
-    ) -> tuple[list[Wish], list[list[Any]]]:
-        """Return what can be told again, and the losses nobody knows the end of."""
-        wishes: list[Wish] = []
-        unknown: list[list[Any]] = []
-        for key, room, _ in wanted:
-            heard = after.get(key)
-            if heard is None:
-                continue
-            if self.journal.places(room, heard, life, self._sequences.get(room, 0)):
-                wishes.append((key, room, heard))
-            else:
-                unknown.append([key, heard + 1, None, RESTARTED])
-        return wishes, unknown
-
-    async def older(
-        self, wanted: Sequence[tuple[str, str, int]], after: Mapping[str, int], life: str
-    ) -> dict[str, list[Frame]]:
-        """Return what `subscribe` needs from the log to tell `after` what came since."""
-        wishes = [(key, room, after[key]) for key, room, _ in wanted if key in after]
-        return await self.journal.older(wishes, self._sequences, life) if wishes else {}
-
     def unsubscribe(self, consumer: Consumer, keys: Iterable[str]) -> None:
         """Stop sending `keys` to `consumer`; unknown keys are fine."""
         for key in keys:
@@ -237,11 +209,7 @@ class Hub:
     def _watch(self, consumer: Consumer, key: str, room: str, anchor_s: int) -> Watch:
         line = self._lines.get((key, room, anchor_s))
         if line is None:
-            line = self._former.pop((key, room, anchor_s), None) or Line(key, room, anchor_s)
-            line.sequence = self._sequences.get(room, 0)
-            self._lines[key, room, anchor_s] = line
-            self._await_return(room)
-            self.journal.note(_line_note(line))
+            line = self._lines[key, room, anchor_s] = self.lives.line(key, room, anchor_s)
             self._by_room.setdefault(room, []).append(line)
         watch = consumer.watches[key] = line.watches[consumer.number] = Watch(consumer, line)
         return watch
@@ -256,14 +224,11 @@ class Hub:
                 lines.remove(line)
                 if not lines:
                     del self._by_room[line.room]
-                    self._silent.pop(line.room, None)
                     self.upstream.leave([line.room])
-                    self.journal.note({"what": "left", "room": line.room})
+                    self.lives.left(line.room)
             else:
                 line.drop_idle_series(before)
-        for identity, line in list(self._former.items()):
-            if line.idle_since < before:
-                del self._former[identity]
+        self.lives.sweep(before)
         self._tell_trouble()
 
     def _tell_trouble(self) -> None:
@@ -275,56 +240,10 @@ class Hub:
         for consumer in self.consumers.values():
             consumer.post({"op": "recording", "on": not trouble, "error": trouble})
 
-    # -- former lives -----------------------------------------------------
-
     async def prepare(self, market: str) -> None:
-        """Stand where a former life stood in `market`, unless another one flows already."""
-        async with self._preparing:
-            if self.journal.market == market or self.market not in (None, market):
-                return
-            self._adopt(market, await self.journal.read(market))
-
-    def _adopt(self, market: str, past: Past) -> None:
-        self.journal.turn_to(market, past)
-        self.upstream.epoch = max(self.upstream.epoch, past.epoch)
-        for room, sequence in past.sequences.items():
-            self._sequences[room] = max(sequence, self._sequences.get(room, 0))
-        self._former, self._silent = past.lines, {}
-        for line in self._lines.values():
-            line.sequence = self._sequences.get(line.room, 0)
-            self._await_return(line.room)
-
-    def _await_return(self, room: str) -> None:
-        """Remember that `room` has been silent since the former life, when it was heard then."""
-        past = self.journal.past
-        if room in past.held:
-            past.held.discard(room)
-            self._silent[room] = past.ended_ms
-
-    def on_gap(self, room: str, from_ms: int, to_ms: int, cause: str) -> None:
-        """Tell whoever wants the ticks of a room that some may be missing before its next one."""
-        lines = self._by_room.get(room, ())
-        gap = Gap(self._sequences.get(room, 0) + 1, from_ms, to_ms, cause)
-        self.journal.gap(room, gap, [line.key for line in lines])
-        for line in lines:
-            for watch in line.watches.values():
-                if watch.ticks:
-                    watch.consumer.post({"op": "batch", "gaps": [gap.row(line.key)]})
-
-    def _heads(self) -> Iterable[dict[str, Any]]:
-        """Yield what each file of the log begins with."""
-        yield {
-            "what": "life", "life": self.life, "version": __version__,
-            "market": self.journal.market,
-        }  # fmt: skip
-        yield self._epoch_note()
-        yield from map(_line_note, self._lines.values())
-
-    def _epoch_note(self) -> dict[str, Any]:
-        held = self.upstream.login_held
-        stream = "" if held is None else held.endpoints.stream_url
-        self._epoch_noted = self.upstream.epoch
-        return {"what": "epoch", "epoch": self.upstream.epoch, "stream": stream}
+        """Stand where a former life stood in `market`, unless another one flows."""
+        if self.market in (None, market):
+            await self.lives.prepare(market)
 
     # -- the stream -------------------------------------------------------
 
@@ -345,11 +264,11 @@ class Hub:
                 "and serves one market at a time. Close them or run `breeze-lab relay stop`, then "
                 "log in again."
             )
-        async with self._preparing:
+        async with self.lives.changing:
             await self._login(login, market)
 
     async def _login(self, login: Login, market: str) -> None:
-        past = None if self.journal.market == market else await self.journal.read(market)
+        past = await self.lives.read(market)
         held = self.upstream.login_held
         # Set before the wait, so that nobody of the old market slips in; a login that fails
         # leaves everything as it was.
@@ -361,24 +280,13 @@ class Hub:
             raise
         # No frame of the new connection can have come yet: nothing was awaited since.
         if past is not None:
-            self._adopt(market, past)
-        before_url = self.journal.past.stream
-        if held is not None:
-            same = (held.endpoints.stream_url, held.user) == (
-                login.endpoints.stream_url,
-                login.user,
-            )
-        else:
-            same = before_url in ("", login.endpoints.stream_url)
-        if not same:
-            for line in (*self._lines.values(), *self._former.values()):
-                line.clear()
+            self.lives.adopt(market, past)
+        self.lives.turn(held, login)
 
     def on_state(self, state: State) -> None:
         """Tell every consumer how the stream stands."""
         _log.info("Upstream is %s (%s).", state.state, state.endpoints or "no login")
-        if self.upstream.epoch != self._epoch_noted:
-            self.journal.note(self._epoch_note(), self.upstream.epoch)
+        self.lives.on_connection()
         message = {"op": "state", "upstream": state.to_dict()}
         for consumer in self.consumers.values():
             consumer.post(message)
@@ -407,10 +315,7 @@ class Hub:
             self.unasked += 1
             return
         received_ms = time.time_ns() // 1_000_000
-        if self._silent and value.room in self._silent:
-            self.on_gap(value.room, self._silent.pop(value.room), received_ms, RESTARTED)
-        sequence = self._sequences[value.room] = self._sequences.get(value.room, 0) + 1
-        self.journal.frame(value.room, sequence, self.upstream.epoch, received_ms, raw)
+        sequence = self.lives.take(value.room, received_ms, raw)
         for line in lines:
             line.take(value, sequence, self.upstream.epoch, received_ms)
 
@@ -465,11 +370,3 @@ class Hub:
             "gaps": line.gaps,
             "intervals": [interval.label for interval in line.series],
         }
-
-
-def _line_note(line: Line) -> dict[str, Any]:
-    """Return what the log says of a line before its first frame."""
-    return {
-        "what": "line", "key": line.key, "room": line.room, "anchor_s": line.anchor_s,
-        "sequence": line.sequence, "intervals": [interval.label for interval in line.series],
-    }  # fmt: skip

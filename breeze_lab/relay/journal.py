@@ -22,7 +22,8 @@ from breeze_lab.errors import BadResponse
 from breeze_lab.relay import restore, wal
 from breeze_lab.relay.logbook import Logbook
 from breeze_lab.relay.market import sample
-from breeze_lab.relay.restore import Frame, Gap, Past
+from breeze_lab.relay.rebuild import Frame
+from breeze_lab.relay.restore import Gap, Past
 from breeze_lab.ticks import Tick, decode_frame
 
 if TYPE_CHECKING:
@@ -181,16 +182,13 @@ class Journal:
         return ended is not None and after <= ended.get(room, 0)
 
     async def older(
-        self, wishes: Iterable[Wish], sequences: Mapping[str, int], life: str
+        self, wishes: Iterable[Wish], sequences: Mapping[str, int]
     ) -> dict[str, list[Frame]]:
         """Return from the log what memory lacks for `wishes`; reads in a thread, if at all."""
         wanted: dict[str, tuple[int, int]] = {}
         for _, room, after in wishes:
-            sequence = sequences.get(room, 0)
-            if not self.places(room, after, life, sequence):
-                continue
             recent = self._recent.get(room)
-            before = recent[0].sequence if recent else sequence + 1
+            before = recent[0].sequence if recent else sequences.get(room, 0) + 1
             if after + 1 < before:
                 wanted[room] = min(after, wanted.get(room, (after, 0))[0]), before
         if not wanted or self._folder is None or self.market is None:

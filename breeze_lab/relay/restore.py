@@ -16,19 +16,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from breeze_lab.bars import Interval
-from breeze_lab.errors import BadResponse, FeedError, SettingsError
+from breeze_lab.errors import FeedError, SettingsError
 from breeze_lab.relay import wal
 from breeze_lab.relay.market import BARS_KEPT, Line
-from breeze_lab.ticks import Tick, decode_frame
+from breeze_lab.relay.rebuild import Frame, Room, room_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
     from pathlib import Path
 
-    from breeze_lab.relay.market import Series
-
-__all__ = ["Frame", "Gap", "Identity", "Past", "frames", "recover"]
+__all__ = ["Gap", "Identity", "Past", "frames", "recover"]
 
 _log: Final = logging.getLogger(__name__)
 
@@ -42,26 +40,10 @@ _REPLAY_BYTES: Final = 128 * 2**20
 _LIVES: Final = 32
 #: Bars that nobody asked for again are forgotten after this long.
 _KEPT_S: Final = 60.0
-#: Elements of a quote without and with open interest; where its tail begins.
-_CASH, _DERIVATIVE = 21, 23
-#: Markets whose frames mean something else: the index feed and MCX.
-_OTHER_LAYOUTS: Final = ("3", "6")
 _NEVER_MS: Final = 2**63
 #: Orders of frames that were read begin so far below zero, those looked for again even lower.
 _FORMER: Final = 2**48
-_NUMBERS: Final = (int, float)
 _decode: Final = msgspec.json.Decoder().decode
-_UNREADABLE: Final = (BadResponse, msgspec.DecodeError, RecursionError)
-
-
-class Frame(NamedTuple):
-    """One frame of a room as it came; `order` counts over all rooms."""
-
-    order: int
-    sequence: int
-    epoch: int
-    received_ms: int
-    raw: bytes
 
 
 class Gap(NamedTuple):
@@ -181,7 +163,7 @@ def frames(
         try:
             for kind, epoch, sequence, received_ms, raw in wal.scan(path):
                 if kind == wal.STOCK:
-                    room = _room(raw)
+                    room = room_of(raw)
                     if room in here and wanted[room][0] < sequence < wanted[room][1]:
                         here[room].append(Frame(order, sequence, epoch, received_ms, raw))
                 order += 1
@@ -214,17 +196,6 @@ def _newest(paths: list[Path], most_bytes: int) -> list[Path]:
     return chosen[::-1]
 
 
-def _room(raw: bytes) -> str:
-    """Return the room of a frame without decoding the rest of it."""
-    if raw.startswith(b'["'):
-        end = raw.find(b'"', 2)
-        return raw[2:end].decode(errors="replace")
-    try:
-        return str(_decode(raw)[0])
-    except (msgspec.DecodeError, RecursionError, LookupError, TypeError):
-        return ""
-
-
 class _Reader:
     """Follow the records in order.
 
@@ -245,8 +216,8 @@ class _Reader:
         self._horizon_ms = 0
         self._skipped = {interval for _, interval in self._horizons}
         self.past = Past(recent=deque(maxlen=recent))
-        self._rooms: dict[str, _Room] = {}
-        self._beginnings: dict[bytes, _Room] = {}
+        self._rooms: dict[str, Room] = {}
+        self._beginnings: dict[bytes, Room] = {}
         self._life = ""
 
     def read(self, path: Path) -> None:
@@ -294,12 +265,12 @@ class _Reader:
                 line.keep(until)
         return past
 
-    def _begin(self, raw: bytes, received_ms: int) -> _Room:
+    def _begin(self, raw: bytes, received_ms: int) -> Room:
         """Return the room of a frame that begins like none before it."""
-        name = _room(raw)
+        name = room_of(raw)
         room = self._rooms.get(name)
         if room is None:
-            room = self._rooms[name] = _Room(name)
+            room = self._rooms[name] = Room(name)
         room.first_ms = room.first_ms or received_ms
         if raw.startswith(b'["'):
             self._beginnings[raw[: raw.find(b'"', 2)]] = room
@@ -333,7 +304,14 @@ class _Reader:
             elif what == "left":
                 self.past.held.discard(note["room"])
                 self._rooms[note["room"]].gap()
-        except (*_UNREADABLE, LookupError, TypeError, ValueError, SettingsError) as exc:
+        except (
+            msgspec.DecodeError,
+            RecursionError,
+            LookupError,
+            TypeError,
+            ValueError,
+            SettingsError,
+        ) as exc:
             _log.warning("A note of the tick log was not understood: %r", exc)
 
     def _connection(self, epoch: int, stream: str) -> None:
@@ -350,7 +328,7 @@ class _Reader:
         identity = str(note["key"]), str(note["room"]), int(note["anchor_s"])
         room = self._rooms.get(identity[1])
         if room is None:
-            room = self._rooms[identity[1]] = _Room(identity[1])
+            room = self._rooms[identity[1]] = Room(identity[1])
         room.least = max(room.least, int(note["sequence"]))
         self.past.held.add(identity[1])
         line = self.past.lines.get(identity)
@@ -377,140 +355,3 @@ class _Reader:
         lives[self._life] = {name: room.sequence for name, room in self._rooms.items()}
         while len(lives) > _LIVES:
             del lives[next(iter(lives))]
-
-
-class _Quote:
-    """What bars need of a quote; a `Tick` has five times as much."""
-
-    __slots__ = ("high", "last", "low", "open", "open_interest", "volume")
-
-    def __init__(self, frame: list[Any], volume: int) -> None:
-        self.open, self.last, self.high, self.low = frame[1:5]
-        self.volume = volume
-        self.open_interest = frame[12] if len(frame) == _DERIVATIVE else None
-
-
-class _Room:
-    """One room while it is read.
-
-    What comes within the shortest bar is gathered and given to the bars at its
-    end as at most four quotes: the first, the highest, the lowest and the last
-    make the same bar as all of them do.
-    """
-
-    __slots__ = (
-        "_close", "_ends_s", "_first", "_from_s", "_high", "_low", "_most", "_other", "_stood",
-        "count", "first_ms", "last", "least", "lines", "name", "series",
-    )  # fmt: skip
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.last: Frame | None = None
-        self.least = self.count = 0
-        self.first_ms: int | None = None
-        self.lines: list[Line] = []
-        self.series: list[Series] = []
-        self._other = name.partition(".")[0] in _OTHER_LAYOUTS
-        self._stood: Frame | None = None  # the last one before the last gap
-        self._from_s = self._ends_s = 0
-        self._first: list[Any] | None = None
-        # The frames with the extremes and the last one, good while there is a first one.
-        self._high: list[Any] = []
-        self._low: list[Any] = []
-        self._most: list[Any] = []
-        self._close: list[Any] = []
-
-    @property
-    def sequence(self) -> int:
-        return self.least if self.last is None else max(self.least, self.last.sequence)
-
-    def listen(self, skipped: set[Interval]) -> None:
-        """Build the bars of all lines from here on, but for those intervals."""
-        self.series = [
-            series
-            for line in self.lines
-            for interval, series in line.series.items()
-            if interval not in skipped
-        ]
-
-    def add(self, raw: bytes) -> None:
-        """Take one frame."""
-        try:
-            frame = _decode(raw)
-            at = 12 if len(frame) == _CASH else 14
-            price, epoch_s, volume = frame[2], frame[at + 7], frame[at]
-        except (*_UNREADABLE, LookupError, TypeError):
-            return  # what the relay could not read when it came is not in the log
-        if (
-            self._other
-            or type(epoch_s) is not int
-            or type(price) not in _NUMBERS
-            or type(volume) is not int
-        ):
-            self._add_whole(frame)
-            return
-        if self._first is not None and self._from_s <= epoch_s < self._ends_s:
-            if price > self._high[2]:
-                self._high = frame
-            elif price < self._low[2]:
-                self._low = frame
-            if volume > self._most[at]:
-                self._most = frame
-            self._close = frame
-            return
-        self.flush()
-        shortest = min(self.series, key=lambda series: series.interval.value)
-        interval = shortest.interval
-        self._from_s = interval.floor_epoch(epoch_s, shortest.builder.anchor_s)
-        self._ends_s = self._from_s + interval.value
-        if epoch_s < (shortest.builder.start_s or 0):  # late: only longer bars may still take it
-            self._add_whole(frame)
-            return
-        self._first = self._high = self._low = self._most = self._close = frame
-
-    def _add_whole(self, frame: list[Any]) -> None:
-        self.flush()
-        try:
-            tick = decode_frame(frame)
-        except BadResponse:
-            return
-        if isinstance(tick, Tick) and tick.exchange_time is not None:
-            epoch_s = int(tick.exchange_time.timestamp())
-            for series in self.series:
-                series.add(epoch_s, tick)
-
-    def flush(self) -> None:
-        """Give what was gathered to the bars."""
-        first, self._first = self._first, None
-        if first is None:
-            return
-        given = [first]
-        for frame in (self._high, self._low, self._most, self._close):
-            if all(frame is not other for other in given):
-                given.append(frame)
-        if given[-1] is not self._close:
-            given.append(self._close)  # it was an extreme as well, and comes last
-        at = 12 if len(first) == _CASH else 14
-        for frame in given:
-            quote: Any = _Quote(frame, frame[at])
-            for series in self.series:
-                series.add(frame[at + 7], quote)
-
-    def stand(self, line: Line) -> None:
-        """Put a line where the last frame stands, when it came after the last gap."""
-        if self.last is None or self.last is self._stood:
-            return
-        try:
-            tick = decode_frame(_decode(self.last.raw))
-        except _UNREADABLE:
-            return
-        if isinstance(tick, Tick):
-            line.resume(tick, self.sequence, self.last.epoch, self.last.received_ms)
-
-    def gap(self) -> None:
-        """Note that frames may be missing here."""
-        self.flush()
-        for line in self.lines:
-            self.stand(line)
-            line.gap()
-        self._stood = self.last
