@@ -62,12 +62,10 @@ class Hole:
 
     @classmethod
     def of(cls, number: int, line: Line, from_ms: int) -> Hole:
-        """Return the hole that begins now in a line that still knows its last tick."""
-        known = line.heard
-        if known is None:
-            return cls(number, from_ms // 1000)
+        """Return the hole that begins after the last tick of a line."""
         whole = {interval: series.builder.whole for interval, series in line.series.items()}
-        return cls(number, known[0], known[1].volume or 0, whole=whole)
+        time_s, volume = line.stands
+        return cls(number, time_s or from_ms // 1000, volume if time_s else None, whole=whole)
 
     @property
     def traded(self) -> int | None:

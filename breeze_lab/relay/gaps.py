@@ -11,8 +11,10 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from breeze_lab import clock
 from breeze_lab.relay.fold import Hole, fold
 from breeze_lab.relay.healer import plan
 from breeze_lab.relay.hours import Hours, segment_of
@@ -20,7 +22,8 @@ from breeze_lab.relay.ledger import Ledger
 from breeze_lab.relay.pulse import Pulse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from breeze_lab.clock import Segment
     from breeze_lab.frames import Quote
@@ -53,10 +56,16 @@ class Gaps:
         Where quotes come from.
     ledger
         Where gaps are kept.
+    on_closed
+        Hears of every gap that ends with a frame, before the frame is counted.
     """
 
     def __init__(
-        self, by_room: Mapping[str, list[Line]], upstream: Upstream, ledger: Ledger | None = None
+        self,
+        by_room: Mapping[str, list[Line]],
+        upstream: Upstream,
+        ledger: Ledger | None = None,
+        on_closed: Callable[[Entry], None] | None = None,
     ) -> None:
         """Know no gap but those of the ledger."""
         self.ledger = ledger or Ledger()
@@ -65,6 +74,7 @@ class Gaps:
         #: Heals what closes; without one, gaps stay closed.
         self.healer: Healer | None = None
         self._by_room = by_room
+        self._on_closed = on_closed
         self._upstream = upstream
         self._hidden: set[str] = set()  # open gaps nobody was told of: no market trades yet
         self._traded: dict[str, int] = {}
@@ -75,6 +85,20 @@ class Gaps:
         return self.ledger.open_rooms
 
     # -- from the hub -----------------------------------------------------
+
+    def use(self, market: str) -> None:
+        """Go on with the gaps of `market`; one that was left open on a former day ends there."""
+        if self.ledger.market == market:
+            return
+        self.ledger.use(market)
+        self._hidden.clear()
+        today_ms = round(_midnight(clock.now()).timestamp() * 1000)
+        for entry in [*self.open_rooms.values()]:
+            if entry.from_ms < today_ms:
+                day = _midnight(clock.from_epoch(entry.from_ms / 1000)) + timedelta(days=1)
+                ended = self.ledger.close(entry.room, round(day.timestamp() * 1000))
+                if ended is not None:
+                    self.judged(ended, "not healable", "the relay ended within it")
 
     def watch(self, room: str, key: str) -> None:
         """Hear that a room is wanted, and what it is to us."""
@@ -93,15 +117,44 @@ class Gaps:
         since_ms = max((_last_ms(self._by_room[room]) or 0 for room in heard), default=0)
         self._open(heard, since_ms, cause)
 
-    def heard(self, room: str, received_ms: int, tick: Tick | Quote) -> None:
-        """Hear the first frame of a room whose gap is open, before its lines take it."""
-        entry = self.open_rooms[room]
-        moment = tick.exchange_time
-        for line in self._by_room.get(room, ()):
-            hole = _hole(line, entry)
-            hole.after_s = received_ms // 1000 if moment is None else int(moment.timestamp())
-            hole.after_volume = tick.volume or 0
+    def heard(self, room: str, received_ms: int, tick: Tick | Quote) -> bool:
+        """Hear the first frame of a room whose gap is open, before its lines take it.
+
+        Returns
+        -------
+        bool
+            Whether it counted as a gap.
+        """
+        self._know_after(self.open_rooms[room], received_ms, tick)
         ended = self._end(room, received_ms)
+        if ended is None:
+            return False
+        if self._on_closed is not None:
+            self._on_closed(ended)
+        if self.healer is not None:
+            self.healer.take(ended)
+        return True
+
+    def restarted(
+        self, room: str, from_ms: int, received_ms: int, tick: Tick | Quote, cause: str
+    ) -> None:
+        """Hear the first frame of a room since a former life of the relay.
+
+        Who tells of that gap, and notes it, is the caller; here it is kept and healed.
+        """
+        segment = segment_of(self._key(room))
+        for line in self._by_room.get(room, ()):
+            before_s, _ = line.stands
+            if before_s:
+                self.hours.proven(segment, before_s * 1000)
+        part = self.hours.within(segment, from_ms, received_ms)
+        if part is None:
+            return
+        for entry in self.ledger.open([room], part[0], cause):
+            for line in self._by_room.get(room, ()):
+                line.holes.append(Hole.of(entry.number, line, entry.from_ms))
+            self._know_after(entry, received_ms, tick)
+        ended = self.ledger.close(room, part[1])
         if ended is not None and self.healer is not None:
             self.healer.take(ended)
 
@@ -193,6 +246,12 @@ class Gaps:
             "pulse": "waiting" if pulse is None else pulse.state,
             "age_s": None if last_ms is None else round((_now_ms() - last_ms) / 1000, 3),
         }
+
+    def _know_after(self, entry: Entry, received_ms: int, tick: Tick | Quote) -> None:
+        for line in self._by_room.get(entry.room, ()):
+            hole = _hole(line, entry)
+            hole.after_s = tick.time_s or received_ms // 1000
+            hole.after_volume = tick.volume or 0
 
     # -- inside -----------------------------------------------------------
 
@@ -291,6 +350,10 @@ def _hole(line: Line, entry: Entry) -> Hole:
 
 def _last_ms(lines: Sequence[Line]) -> int | None:
     return max((line.last_ms for line in lines if line.last_ms is not None), default=None)
+
+
+def _midnight(moment: datetime) -> datetime:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _now_ms() -> int:

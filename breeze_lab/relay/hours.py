@@ -52,11 +52,21 @@ class Hours:
         proofs[:] = [proofs[0] + 1 if recent else 1, received_ms]
         if proofs[0] < _PROOFS:
             return
+        self._prove(segment, received_ms)
+
+    def _prove(self, segment: Segment, moment_ms: int) -> None:
         known = self._proven.get(segment)
-        if known is None or received_ms - known[1] > _PROVEN_MS:
-            self._proven[segment] = [received_ms, received_ms]
+        if known is None or moment_ms - known[1] > _PROVEN_MS:
+            self._proven[segment] = [moment_ms, moment_ms]
         else:
-            known[1] = received_ms
+            known[1] = max(known[1], moment_ms)
+
+    def proven(self, segment: Segment, moment_ms: int) -> None:
+        """Hear of a trade at `moment_ms` by the exchange's own time."""
+        if not (
+            self._calendar(segment, moment_ms) or self._calendar(segment, moment_ms - _TAIL_MS)
+        ):
+            self._prove(segment, moment_ms)
 
     def trading(self, segment: Segment, moment_ms: int) -> bool:
         """Say whether `segment` trades, in whatever phase."""
