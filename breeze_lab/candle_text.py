@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from breeze_lab.instruments import Exchange, Right
 
-__all__ = ["EVENTS", "Candle", "decode_candle"]
+__all__ = ["EVENTS", "Candle", "contract", "decode_candle"]
 
 #: Intervals of the candle stream by the names of its events.
 EVENTS: Final = {
@@ -65,9 +65,36 @@ class Candle:
     right: Right | None = None
 
     @property
+    def contract(self) -> str:
+        """The contract by one name; see `contract`."""
+        return contract(self.exchange, self.stock_code, self.expiry, self.strike, self.right)
+
+    @property
     def interval(self) -> Interval:
         """The length of the bar."""
         return self.bar.interval
+
+
+def contract(
+    exchange: str,
+    stock_code: str,
+    expiry: date | None = None,
+    strike: float | None = None,
+    right: str | None = None,
+) -> str:
+    """Return one name for what a candle and an instrument both are.
+
+    Examples
+    --------
+    >>> contract("NSE", "RELIND")
+    'NSE:RELIND'
+    """
+    parts = [exchange, stock_code]
+    if expiry is not None:
+        parts.append(expiry.isoformat())
+    if strike is not None:
+        parts += [f"{float(strike)}", right or ""]
+    return ":".join(parts)
 
 
 def decode_candle(text: object) -> Candle:

@@ -343,7 +343,7 @@ def test_wrong_room_or_interval_is_refused(feed):
     for share in (
         Share("NSE:X", "4.1!False\n"),
         Share("NSE:X", "nonsense"),
-        Share("NSE:X", "4.2!2885"),
+        Share("NSE:X", "4.3!2885"),
     ):
         with pytest.raises(SubscriptionRefused):
             feed.subscribe(share)

@@ -72,7 +72,7 @@ def test_second_relay_leaves_the_first_alone(home):
         '{"op":"subscribe","id":4,"instruments":[{"key":"a","room":"4.1!x\\n"}]}',
         '{"op":"subscribe","id":4,"instruments":[{"key":"a","room":"../etc"}]}',
         '{"op":"subscribe","id":4,"instruments":[]}',
-        '{"op":"subscribe","id":4,"instruments":[{"key":"a","room":"4.2!2885"}]}',
+        '{"op":"subscribe","id":4,"instruments":[{"key":"a","room":"4.3!2885"}]}',
         '{"op":"subscribe","id":-1,"instruments":[{"key":"a","room":"4.1!1"}]}',
         '{"op":"subscribe","id":4,"delivery":"some","instruments":[{"key":"a","room":"4.1!1"}]}',
         '{"op":"login","endpoints":{},"user":"u","token":"t","id":4}',

@@ -15,6 +15,7 @@ from breeze_lab.feed.client import Feed, Streamable, connect
 from breeze_lab.feed.subscription import (
     Delivery,
     FeedBar,
+    FeedDepth,
     FeedEvent,
     FeedState,
     Gap,
@@ -27,6 +28,7 @@ __all__ = [
     "Delivery",
     "Feed",
     "FeedBar",
+    "FeedDepth",
     "FeedEvent",
     "FeedState",
     "FeedTick",

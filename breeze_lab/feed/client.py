@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 
 from breeze_lab import session, settings
 from breeze_lab.bars import Interval
+from breeze_lab.candle_text import contract
 from breeze_lab.errors import FeedDisconnected, FeedError, LoginError
-from breeze_lab.feed.loop import Entry, FeedLoop
+from breeze_lab.feed.loop import ORDERS, Entry, FeedLoop
 from breeze_lab.feed.subscription import Subscription
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ class Feed:
         bars: Iterable[str | Interval] = (),
         delivery: Delivery = "every",
         ticks: bool = True,
+        depth: bool = False,
         on_event: Callable[[FeedEvent], object] | None = None,
         timeout_s: float = _ANSWER_TIMEOUT_S,
     ) -> Subscription:
@@ -172,6 +174,8 @@ class Feed:
             ``"latest"`` gives the newest when the reader is slow.
         ticks
             False for bars only.
+        depth
+            Send their books as well, as `FeedDepth`; always the newest one.
         on_event
             Called with each event on the feed's thread; then the subscription
             lives until it is closed. Without it, iterate the subscription.
@@ -188,21 +192,67 @@ class Feed:
         wanted = list(instruments) if isinstance(instruments, Sequence) else [instruments]
         intervals = tuple(dict.fromkeys(Interval.parse(bar) for bar in bars))
         rooms = {one.key: one.quote_room for one in wanted}
+        books = {key: room.replace(".1!", ".2!", 1) for key, room in rooms.items()} if depth else {}
+        asked = [_asked(one) for one in wanted]
+        asked += [{"key": key, "room": room} for key, room in books.items()]
         subscription = Subscription(tuple(rooms), intervals, delivery, on_event)
-        token, now = next(self._tokens), session.peek()
+        now = session.peek()
+        market = "" if now is None else now.endpoints.name
+
+        def entry(target: Callable[[], Subscription | None]) -> Entry:
+            return Entry(
+                asked, rooms, intervals, delivery, ticks, market, target, depth=books
+            )  # fmt: skip
+
+        self._hold(subscription, entry, on_event is None, timeout_s)
+        return subscription
+
+    def orders(
+        self,
+        *,
+        on_event: Callable[[FeedEvent], object] | None = None,
+        timeout_s: float = _ANSWER_TIMEOUT_S,
+    ) -> Subscription:
+        """Return the notifications of your orders, each an `OrderUpdate`, from now on.
+
+        They come from a stream of its own. A `Gap` of the key ``orders`` tells
+        when some may have been missed; the broker's list of orders has them.
+
+        Parameters
+        ----------
+        on_event
+            As for `subscribe`.
+
+        Raises
+        ------
+        FeedDisconnected
+            When the relay did not answer within `timeout_s`.
+        """
+        subscription = Subscription((ORDERS,), (), "every", on_event)
+
+        def entry(target: Callable[[], Subscription | None]) -> Entry:
+            return Entry([], {ORDERS: ""}, (), "every", False, "", target)
+
+        self._hold(subscription, entry, on_event is None, timeout_s)
+        return subscription
+
+    def _hold(
+        self,
+        subscription: Subscription,
+        entry: Callable[[Callable[[], Subscription | None]], Entry],
+        weakly: bool,
+        timeout_s: float,
+    ) -> None:
+        """Ask the relay for a subscription, and let go of it when it is closed or dropped."""
+        token = next(self._tokens)
         subscription.on_close(lambda: self._later(self._link.release, token))
         # Without a callback the feed must not keep alive what its user has dropped.
         weak = weakref.ref(subscription)
-        entry = Entry(
-            [{"key": o.key, "room": o.quote_room, "anchor_s": o.anchor_s} for o in wanted],
-            rooms, intervals, delivery, ticks, "" if now is None else now.endpoints.name,
-            weak if on_event is None else lambda: subscription,
-        )  # fmt: skip
-        self._call(self._link.subscribe(token, entry), timeout_s)
-        if on_event is None:
+        held = entry(weak if weakly else lambda: subscription)
+        self._call(self._link.subscribe(token, held), timeout_s)
+        if weakly:
             ending = weakref.finalize(subscription, self._later, self._link.release, token)
             ending.atexit = False
-        return subscription
 
     def status(self, *, timeout_s: float = _ANSWER_TIMEOUT_S) -> dict[str, Any]:
         """Return what the relay says of itself: upstream, rooms, consumers, instruments.
@@ -274,6 +324,17 @@ class Feed:
             raise FeedDisconnected(
                 f"The relay did not answer within {timeout_s:.0f} s: {reason}."
             ) from None
+
+
+def _asked(one: Streamable) -> dict[str, Any]:
+    """Return an instrument as the relay is asked for it, by the broker's name as well."""
+    asked = {"key": one.key, "room": one.quote_room, "anchor_s": one.anchor_s}
+    full: Any = one  # an `Instrument`, or less
+    if hasattr(full, "stock_code"):
+        asked["code"] = contract(
+            full.exchange, full.stock_code, full.expiry, full.strike, full.right
+        )
+    return asked
 
 
 _shared: Feed | None = None

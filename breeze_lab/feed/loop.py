@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from breeze_lab import errors, processes
 from breeze_lab.feed import rows
 from breeze_lab.feed.subscription import FeedBar, FeedState, Lost, Snapshot
+from breeze_lab.order_updates import decode_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -29,9 +30,12 @@ if TYPE_CHECKING:
     from breeze_lab.feed.ticks import Batch, FeedTick
     from breeze_lab.settings import Folders
 
-__all__ = ["Entry", "FeedLoop"]
+__all__ = ["ORDERS", "Entry", "FeedLoop"]
 
 _log: Final = logging.getLogger(__name__)
+
+#: The key of order notifications among the relay's keys.
+ORDERS: Final = "orders"
 
 _LONGEST_DELAY_S: Final = 3.0
 #: Least time between two batches: a callback runs soon, and a busy relay batches more by itself.
@@ -47,7 +51,9 @@ class Entry:
     Parameters
     ----------
     rooms
-        Room of each key.
+        Room of each key; of order notifications one key without a room.
+    depth
+        Depth room of each key whose books are wanted.
     target
         Returns the subscription, or None when nobody holds it any more.
     """
@@ -63,9 +69,12 @@ class Entry:
     live: bool = False
     life: str = ""
     seen: dict[str, int] = field(default_factory=dict)
+    depth: dict[str, str] = field(default_factory=dict)
 
     def message(self, request_id: int) -> dict[str, Any]:
         """Return the request that subscribes it, or does so again after what was heard."""
+        if not self.instruments:
+            return {"op": "orders", "id": request_id}
         return {
             "op": "subscribe", "id": request_id, "instruments": self.instruments,
             "delivery": self.delivery, "ticks": self.ticks,
@@ -169,8 +178,12 @@ class FeedLoop:
             if not holders:
                 del self._by_key[key]
                 unwanted.append(key)
-        if unwanted and self._socket is not None:
-            message = {"op": "unsubscribe", "id": next(self._ids), "keys": unwanted}
+        others = self._by_key
+        books = [k for k in entry.depth if not any(k in e.depth for e in others.get(k, ()))]
+        if (unwanted or books) and self._socket is not None:
+            message = {
+                "op": "unsubscribe", "id": next(self._ids), "keys": unwanted, "depth": books
+            }  # fmt: skip
             task = asyncio.ensure_future(self._send(message))
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
@@ -265,6 +278,8 @@ class FeedLoop:
                 self._set(rows.state(message["upstream"]))
             case "welcome":
                 await self._welcome(message)
+            case "order":
+                self._order(message["frame"])
             case "recording":
                 self._recording(message["error"])
             case "error":
@@ -315,6 +330,7 @@ class FeedLoop:
         entry.life = self._life
         if again:
             entry.deliver([*self._resume(entry, message, ticks), *bars])
+            self._depth(message.get("depth", ()))
             return
         entry.seen = dict(message["sequences"])
         subscription = entry.target()
@@ -323,8 +339,13 @@ class FeedLoop:
             for bar in bars:
                 grouped.setdefault((bar.key, bar.bar.interval), []).append(bar)
             subscription.snapshot = Snapshot(
-                {tick.key: tick for tick in ticks}, {k: tuple(v) for k, v in grouped.items()}
-            )
+                {tick.key: tick for tick in ticks}, {k: tuple(v) for k, v in grouped.items()},
+                {
+                    row[0]: rows.depth(row, entry.depth[row[0]])
+                    for row in message.get("depth", ())
+                    if row[0] in entry.depth
+                },
+            )  # fmt: skip
         if entry.ready is not None:
             entry.ready.set_result(None)
 
@@ -368,6 +389,23 @@ class FeedLoop:
                 events.setdefault(entry, []).append(bar)
         for entry, found in events.items():
             entry.deliver(found)
+        self._depth(message.get("depth", ()))
+
+    def _depth(self, books: Iterable[list[Any]]) -> None:
+        """Hand books to the subscriptions that want them."""
+        for row in books:
+            key = row[0]
+            holders = [entry for entry in self._living(key) if key in entry.depth]
+            if holders:
+                book = rows.depth(row, holders[0].depth[key])
+                for entry in holders:
+                    entry.deliver([book])
+
+    def _order(self, frame: list[str]) -> None:
+        """Hand an order notification, which the relay has read once already, to its listeners."""
+        update = decode_order(frame)
+        for entry in self._living(ORDERS):
+            entry.deliver([update])
 
     def _ticks(self, ticks: Iterable[FeedTick], events: dict[Entry, list[FeedEvent]]) -> None:
         """Sort the ticks of a batch: what `_hearing` says, without its price for each."""

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from breeze_lab import clock
 from breeze_lab.bars import Bar, Interval
-from breeze_lab.feed.subscription import FeedBar, FeedState, Gap
+from breeze_lab.feed.subscription import FeedBar, FeedDepth, FeedState, Gap
+from breeze_lab.ticks import Depth, DepthLevel
 
 if TYPE_CHECKING:
     from breeze_lab.feed.ticks import FeedTick
 
-__all__ = ["bar", "gap", "state", "tick"]
+__all__ = ["bar", "depth", "gap", "state", "tick"]
 
 _INTERVALS: Final = {interval.label: interval for interval in Interval}
 
@@ -29,6 +30,13 @@ def tick(row: list[Any], room: str) -> FeedTick:
     from breeze_lab.feed import ticks  # noqa: PLC0415 - importing the feed is free
 
     return ticks.from_row(row, room)
+
+
+def depth(row: list[Any], room: str) -> FeedDepth:
+    """Return the value of a depth row; the door does not repeat the room."""
+    key, sequence, epoch, time_s, received_ms, levels = row
+    book = Depth(room, clock.from_epoch(time_s), tuple(DepthLevel(*level) for level in levels))
+    return FeedDepth(key, sequence, epoch, received_ms, book)
 
 
 def gap(row: list[Any]) -> Gap:

@@ -13,6 +13,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias
 
+from breeze_lab.order_updates import OrderUpdate
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
@@ -20,10 +22,12 @@ if TYPE_CHECKING:
 
     from breeze_lab.bars import Bar, Interval
     from breeze_lab.feed.ticks import FeedTick
+    from breeze_lab.ticks import Depth
 
 __all__ = [
     "Delivery",
     "FeedBar",
+    "FeedDepth",
     "FeedEvent",
     "FeedState",
     "Gap",
@@ -63,6 +67,33 @@ class FeedBar:
     forming: bool
     whole: bool
     healed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FeedDepth:
+    """The book of one instrument.
+
+    A book is a state: a slow reader gets the newest, and none is recorded.
+
+    Parameters
+    ----------
+    key
+        The instrument.
+    sequence
+        Counts its books while the relay holds the room.
+    epoch
+        Counts the relay's connections to the broker.
+    received_ms
+        When the relay received it, Unix milliseconds.
+    depth
+        Its best rows, best first.
+    """
+
+    key: str
+    sequence: int
+    epoch: int
+    received_ms: int
+    depth: Depth
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +155,7 @@ class FeedState:
     error: str = ""
 
 
-FeedEvent: TypeAlias = "FeedTick | FeedBar | Lost | Gap | FeedState"
+FeedEvent: TypeAlias = "FeedTick | FeedBar | FeedDepth | OrderUpdate | Lost | Gap | FeedState"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +168,13 @@ class Snapshot:
         Last tick of each instrument that has ticked.
     bars
         Bars of each instrument and interval, ascending, the forming one last.
+    depth
+        Last book of each instrument whose books are wanted.
     """
 
     ticks: dict[str, FeedTick] = field(default_factory=dict)
     bars: dict[tuple[str, Interval], tuple[FeedBar, ...]] = field(default_factory=dict)
+    depth: dict[str, FeedDepth] = field(default_factory=dict)
 
 
 class Subscription:
@@ -268,20 +302,29 @@ class Subscription:
             if isinstance(event, FeedTick):
                 first = lost[event.key].first if event.key in lost else event.sequence
                 lost[event.key] = Lost(event.key, first, event.sequence, "reader too slow")
-            elif not isinstance(event, FeedBar) or not event.forming:
+            elif not isinstance(event, FeedDepth) and not (
+                isinstance(event, FeedBar) and event.forming
+            ):
                 kept.append(event)
         self._queue.extendleft(reversed([*kept, *lost.values()]))
 
 
 def _subject(event: FeedEvent) -> object:
     """Return what an event is about: a newer one about the same replaces it."""
+    subject: object
     match event:
         case FeedBar():
-            return event.key, event.bar.interval, event.bar.start
+            subject = event.key, event.bar.interval, event.bar.start
         case Lost():
-            return event.key, "lost", event.first
+            subject = event.key, "lost", event.first
         case Gap():
-            return event.key, "gap", event.start
+            subject = event.key, "gap", event.start
         case FeedState():
-            return FeedState
-    return event.key
+            subject = FeedState
+        case FeedDepth():
+            subject = event.key, "depth"
+        case OrderUpdate():
+            subject = event.order_id, event.sequence
+        case _:
+            subject = event.key
+    return subject

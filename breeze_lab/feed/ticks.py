@@ -123,6 +123,7 @@ class Batch(msgspec.Struct, gc=False):
     bars: list[list[Any]] = []
     lost: list[list[Any]] = []
     gaps: list[list[Any]] = []
+    depth: list[list[Any]] = []
 
     def get(self, name: str, default: Any = ()) -> Any:
         """Return a part by its name, as other messages do; an absent one is empty."""

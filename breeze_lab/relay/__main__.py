@@ -112,7 +112,7 @@ async def serve(folders: settings.Folders, idle_exit_s: float) -> None:
                     await hub.login(login)
             await _until_done(hub, follower, door.stop, idle_exit_s)
     finally:
-        await hub.upstream.close()
+        await hub.close()
         await hub.gaps.healer.close()
         hub.journal.close()
     _log.info("Relay ends.")

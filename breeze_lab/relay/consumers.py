@@ -72,11 +72,13 @@ class _Pending:
     bars: list[Row] = field(default_factory=list)
     lost: dict[str, list[Any]] = field(default_factory=dict)
     gaps: list[list[Any]] = field(default_factory=list)
+    books: dict[str, Row] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(
             self.samples or self.latest or self.series or self.bars or self.lost or self.gaps
-        )
+            or self.books
+        )  # fmt: skip
 
     def freeze_bars(self) -> None:
         """Read the bars now, because a control message follows."""
@@ -111,6 +113,8 @@ class _Pending:
             message["lost"] = list(self.lost.values())
         if self.gaps:
             message["gaps"] = self.gaps
+        if self.books:
+            message["depth"] = [row.encoded(codec) for row in self.books.values()]
         return message
 
 
@@ -177,6 +181,11 @@ class Consumer:
         waiting[series] = min(since_s, waiting.get(series, since_s))
         self.wake.set()
 
+    def take_book(self, key: str, row: Row) -> None:
+        """Queue the newest book of a key; it takes the place of one that waits."""
+        self._open.books[key] = row
+        self.wake.set()
+
     def take_gap(self, row: list[Any]) -> None:
         """Queue what became of a gap; see `breeze_lab.relay.ledger.Entry.row`."""
         self._open.gaps.append(row)
@@ -199,6 +208,7 @@ class Consumer:
         pending.samples = kept
         pending.latest.pop(key, None)
         pending.lost.pop(key, None)
+        pending.books.pop(key, None)
         pending.gaps = [row for row in pending.gaps if row[0] != key]
         pending.series = {s: since for s, since in pending.series.items() if s.key != key}
 

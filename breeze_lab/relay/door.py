@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from breeze_lab.bars import Interval
 from breeze_lab.errors import BreezeLabError, FeedError, SettingsError, SubscriptionRefused
 from breeze_lab.relay import JSON, MSGPACK, messages
+from breeze_lab.relay.books import is_depth
 from breeze_lab.relay.market import Codec
 from breeze_lab.relay.shared import refuse_ended
 from breeze_lab.relay.upstream import Login
@@ -145,8 +146,11 @@ class Door:
                     _ok(consumer, request.id)
             case messages.Subscribe():
                 await self._subscribe(consumer, request)
+            case messages.Orders():
+                self.hub.follow_orders(consumer, request.id)
             case messages.Unsubscribe():
                 self.hub.unsubscribe(consumer, request.keys)
+                self.hub.books.release(consumer, request.depth)
                 _ok(consumer, request.id)
             case messages.Status():
                 consumer.post({"op": "status", "id": request.id, **self.hub.status()})
@@ -161,10 +165,10 @@ class Door:
             intervals = [Interval.parse(label) for label in request.bars]
         except SettingsError as exc:
             raise SubscriptionRefused(str(exc)) from exc
-        wanted = [(item.key, item.room, item.anchor_s) for item in request.instruments]
-        for key, room, _ in wanted:
-            if room.partition(".")[2].startswith("2"):
-                raise SubscriptionRefused(f"Market depth is not streamed yet ({key}, {room}).")
+        wanted = [(i.key, i.room, i.anchor_s) for i in request.instruments if not is_depth(i.room)]
+        books = [(item.key, item.room) for item in request.instruments if is_depth(item.room)]
+        for item in request.instruments:
+            self.hub.candles.know(item.room, item.code)
         every = request.delivery == "every" and request.ticks
         if market := request.market or self.hub.market:
             await self.hub.prepare(market)
@@ -172,7 +176,7 @@ class Door:
         self.hub.subscribe(
             consumer, request.id, wanted, intervals,
             every=request.delivery == "every", ticks=request.ticks, market=request.market,
-            after=request.after, life=request.life, older=older,
+            after=request.after, life=request.life, older=older, books=books,
         )  # fmt: skip
 
 

@@ -16,15 +16,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from breeze_lab import __version__
 from breeze_lab.errors import BadResponse, LoginError, SubscriptionRefused
-from breeze_lab.frames import Quote, decode
+from breeze_lab.frames import Book, Quote, decode
 from breeze_lab.relay import PROTOCOL
+from breeze_lab.relay.books import Books
+from breeze_lab.relay.candles import Candles
 from breeze_lab.relay.consumers import Consumer, Watch
 from breeze_lab.relay.gaps import Gaps
 from breeze_lab.relay.journal import RESTARTED
 from breeze_lab.relay.lives import Lives
+from breeze_lab.relay.orders import KEY as ORDERS
+from breeze_lab.relay.orders import Orders
 from breeze_lab.relay.quarantine import Quarantine
 from breeze_lab.relay.upstream import Login, State, Upstream
-from breeze_lab.ticks import Tick
+from breeze_lab.ticks import Depth, Tick
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -82,6 +86,9 @@ class Hub:
         )  # fmt: skip
         self.journal = self.lives.journal
         self.gaps = Gaps(self._by_room, self.upstream, ledger, self._on_gap)
+        self.books = Books(self.upstream)
+        self.orders = Orders(self.quarantine)
+        self.candles = Candles(self.quarantine)
 
     # -- consumers --------------------------------------------------------
 
@@ -102,6 +109,8 @@ class Hub:
     def detach(self, consumer: Consumer) -> None:
         """Let go of a consumer and of what it held."""
         self.unsubscribe(consumer, list(consumer.watches))
+        self.books.release(consumer)
+        self.orders.release(consumer)
         self.consumers.pop(consumer.number, None)
         if not self.consumers:
             self.alone_since = time.monotonic()
@@ -119,6 +128,7 @@ class Hub:
         after: Mapping[str, int] | None = None,
         life: str = "",
         older: Mapping[str, list[Frame]] | None = None,
+        books: Sequence[tuple[str, str]] = (),
     ) -> None:
         """Give `consumer` a snapshot of the lines it wants, then their updates.
 
@@ -135,6 +145,8 @@ class Hub:
             Whoever wants every tick is told again what came since.
         older
             What `Lives.older` found for that.
+        books
+            Key and depth room of each instrument whose books are wanted.
 
         Raises
         ------
@@ -151,10 +163,12 @@ class Hub:
         rooms = dict.fromkeys(
             room for _, room, _ in wanted
         )  # in order, so that joins are repeatable
-        if len(self._by_room.keys() | rooms.keys()) > MAX_ROOMS:
+        depth = [room for _, room in books]
+        held = len(self._by_room) + len(self.books.rooms)
+        if len({*self._by_room, *self.books.rooms, *rooms, *depth}) > MAX_ROOMS:
             raise SubscriptionRefused(
                 f"The broker streams at most {MAX_ROOMS} instruments and "
-                f"{len(self._by_room)} are already subscribed. Close what is not needed."
+                f"{held} are already subscribed. Close what is not needed."
             )
         for key, room, anchor_s in wanted:
             watch = consumer.watches.get(key)
@@ -192,15 +206,27 @@ class Hub:
                 ],
                 "sequences": {line.key: line.sequence for line in lines},
                 "lost": unknown,
+                "depth": self.books.snapshot(books, consumer.codec),
             }
         )
         if every:
             for batch in self.journal.again(wishes, self._sequences, older or {}, consumer.codec):
                 consumer.post(batch)
         self.upstream.join(rooms)
+        self.books.hold(consumer, books)
+
+    def follow_orders(self, consumer: Consumer, request_id: int) -> None:
+        """Push order notifications to `consumer`; there is nothing to begin with."""
+        nothing: dict[str, Any] = {"ticks": [], "bars": [], "sequences": {}, "lost": []}
+        consumer.post({"op": "snapshot", "id": request_id, **nothing})
+        self.orders.hold(consumer)
 
     def unsubscribe(self, consumer: Consumer, keys: Iterable[str]) -> None:
         """Stop sending `keys` to `consumer`; unknown keys are fine."""
+        keys = list(keys)
+        self.books.release(consumer, keys)
+        if ORDERS in keys:
+            self.orders.release(consumer)
         for key in keys:
             watch = consumer.watches.pop(key, None)
             if watch is None:
@@ -234,6 +260,8 @@ class Hub:
                     self.lives.left(line.room)
             else:
                 line.drop_idle_series(before)
+        self.books.sweep(before)
+        self.candles.look(self._lines.values())
         self.lives.sweep(before)
         self._tell_trouble()
 
@@ -289,8 +317,22 @@ class Hub:
         # No frame of the new connection can have come yet: nothing was awaited since.
         if past is not None:
             self.lives.adopt(market, past)
+        if held is not None and held.endpoints != login.endpoints:
+            self.books.clear()
         self.lives.turn(held, login)
         self.gaps.use(market)
+        for upstream in (self.orders.upstream, self.candles.upstream):
+            await upstream.login(login)
+
+    async def end(self, reason: str) -> None:
+        """End every connection because the session ended."""
+        for upstream in (self.upstream, self.orders.upstream, self.candles.upstream):
+            await upstream.end(reason)
+
+    async def close(self) -> None:
+        """End every connection and forget the login."""
+        for upstream in (self.upstream, self.orders.upstream, self.candles.upstream):
+            await upstream.close()
 
     def on_state(self, state: State) -> None:
         """Tell every consumer how the stream stands."""
@@ -317,10 +359,13 @@ class Hub:
             self.on_malformed(str(exc))
             return
         lines = self._by_room.get(value.room)
-        if lines is None or not isinstance(value, (Quote, Tick)):
-            self.unasked += 1
-            return
         received_ms = time.time_ns() // 1_000_000
+        if lines is None or not isinstance(value, (Quote, Tick)):
+            taken = isinstance(value, (Book, Depth)) and self.books.take(
+                value, self.upstream.epoch, received_ms
+            )
+            self.unasked += not taken
+            return
         self._end_silence(value, received_ms)
         sequence = self.lives.take(value.room, received_ms, raw)
         for line in lines:
@@ -357,6 +402,11 @@ class Hub:
             "unasked": self.unasked,
             "last_tick_age_s": self._age_s(),
             "wal": self.journal.status(),
+            "streams": {
+                "orders": self.orders.status(),
+                "candles": self.candles.status(),
+                "depth": self.books.status(),
+            },
             "consumers": len(self.consumers),
             "clients": [
                 {

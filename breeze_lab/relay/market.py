@@ -185,6 +185,13 @@ class Series:
         """Return the closed bars, oldest first."""
         return [row.values for _, row in self._closed]
 
+    def closed_at(self, start_s: int) -> BarRow | None:
+        """Return the closed bar that opened then; None when there is none."""
+        for opened_s, row in reversed(self._closed):
+            if opened_s <= start_s:
+                return row.values if opened_s == start_s else None
+        return None
+
     def mend(self, bars: Mapping[int, BarRow]) -> None:
         """Put bars from history among the closed ones, by their opening second."""
         if not bars:

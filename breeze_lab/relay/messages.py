@@ -15,6 +15,7 @@ from breeze_lab.errors import SubscriptionRefused
 __all__ = [
     "Hello",
     "Login",
+    "Orders",
     "Request",
     "Shutdown",
     "Status",
@@ -41,11 +42,17 @@ class _Message(msgspec.Struct, tag_field="op", frozen=True):
 
 
 class Instrument(msgspec.Struct, frozen=True):
-    """What to stream: our key, the broker's room, where its bars are anchored."""
+    """What to stream: our key, the broker's room, where its bars are anchored.
+
+    A depth room (``4.2!…``) brings books. `code` is what the broker's candles
+    call the contract (`breeze_lab.candle_text.contract`); with it our bars
+    are compared with theirs.
+    """
 
     key: Key
     room: Room
     anchor_s: Annotated[int, msgspec.Meta(ge=0, lt=_DAY_S)] = 33_300
+    code: Annotated[str, msgspec.Meta(max_length=80)] = ""
 
 
 class Hello(_Message, tag="hello", frozen=True):
@@ -89,10 +96,19 @@ class Subscribe(_Message, tag="subscribe", frozen=True):
 
 
 class Unsubscribe(_Message, tag="unsubscribe", frozen=True):
-    """Stop streaming keys."""
+    """Stop streaming `keys`, their books and all; and the books alone of those in `depth`."""
 
     id: Id
     keys: Annotated[list[Key], msgspec.Meta(max_length=_MOST)]
+    depth: Annotated[list[Key], msgspec.Meta(max_length=_MOST)] = msgspec.field(
+        default_factory=list
+    )
+
+
+class Orders(_Message, tag="orders", frozen=True):
+    """Push the owner's order notifications; unsubscribe them by the key ``orders``."""
+
+    id: Id
 
 
 class Status(_Message, tag="status", frozen=True):
@@ -107,7 +123,7 @@ class Shutdown(_Message, tag="shutdown", frozen=True):
     id: Id
 
 
-Request: TypeAlias = Hello | Login | Subscribe | Unsubscribe | Status | Shutdown
+Request: TypeAlias = Hello | Login | Subscribe | Unsubscribe | Orders | Status | Shutdown
 
 _FROM_JSON: Final = msgspec.json.Decoder(Request)
 _FROM_MSGPACK: Final = msgspec.msgpack.Decoder(Request)

@@ -104,7 +104,7 @@ class Follower:
         reason = accounts.ended(held.serial) if held.serial else _past(held.until)
         now = accounts.facts()
         if reason and not (now is not None and now.good and now.serial != held.serial):
-            await upstream.end(f"The session ended {reason}. Log in again.")
+            await self._hub.end(f"The session ended {reason}. Log in again.")
 
 
 def _past(until: str) -> str:

@@ -228,8 +228,11 @@ class Upstream:
             if not (same and alive):
                 await self._stop("another login took its place")
             self.login_held = login
-            if self._task is None and self.needed:
-                self._start(login)
+            if self._task is None:
+                if self.needed:
+                    self._start(login)
+                else:
+                    self._set("offline")
             else:
                 self._set(self.state.state, self.state.error)
 
