@@ -174,7 +174,7 @@ def home(tmp_path, monkeypatch):
 
 
 def test_eight_instruments_are_healed_within_fifteen_seconds(home, practice):
-    """After an outage the bars of eight instruments are the market's own, marked, in seconds."""
+    """After an outage the bars of eight instruments are the market's own; after a kill, too."""
     proxy = FaultProxy(int(practice["stream_url"].rpartition(":")[2].strip("/")))
     endpoints = replace(
         settings.Endpoints.from_dict(practice, name="practice"),
@@ -228,6 +228,11 @@ def test_eight_instruments_are_healed_within_fifteen_seconds(home, practice):
                 assert len(known) >= 3
                 assert [seconds[bar.start].bar for bar in known] == known
                 assert {b.key for b in healed} == {s.key for s in shares}
+            events.clear()
+            os.kill(feed.status()["pid"], signal.SIGKILL)
+            until(lambda: len(gaps("healed")) + len(gaps("not healable")) == 8, "healing", 30)
+            assert {gap.cause for gap in gaps("healed").values()} == {"the relay was restarted"}
+            assert feed.status()["gaps"]["counts"] == {"healed": 16}
             subscription.close()
     finally:
         proxy.close()

@@ -21,6 +21,7 @@ from breeze_lab.candle_text import contract, decode_candle
 from breeze_lab.feed import Feed, FeedDepth, FeedTick, Gap
 from breeze_lab.instruments.instrument import Instrument
 from breeze_lab.order_updates import OrderUpdate
+from breeze_lab.relay import wal
 from breeze_lab.relay.candles import Candles
 from breeze_lab.relay.market import Line
 from breeze_lab.relay.quarantine import Quarantine
@@ -93,6 +94,22 @@ def test_books_survive_a_cut_and_are_left_when_nobody_wants_them(feed, server):
     until(lambda: server.rooms == {"4.1!2885"}, "leaving the depth room", 15)
     server.emit(quote("4.1!2885", 100.0, 1, SECOND))
     assert take(plain, FeedTick)
+
+
+def test_frame_that_cannot_be_read_is_kept_apart_and_noted_in_the_log(feed, server):
+    """It is counted, shown with its reason, noted between the ticks, and the next tick comes."""
+    feed.login(**stream_login(server))
+    subscription = feed.subscribe(Share())
+    until(lambda: server.rooms, "the join")
+    server.emit(quote("4.1!2885", 100.0, 1, SECOND), ["4.1!2885", "x"])
+    server.emit(quote("4.1!2885", 100.0, 2, SECOND))
+    assert [tick.sequence for tick in take(subscription, FeedTick, 2)] == [1, 2]
+    status = feed.status()
+    assert (status["malformed"], status["quarantine"][0][1]) == (1, "stock")
+    (path,) = (feed.folders.data / "ticks" / "log" / "practice").glob("*.log")
+    notes = [json.loads(record.data) for record in wal.read(path) if record.kind == wal.NOTE]
+    (note,) = [note for note in notes if note["what"] == "malformed"]
+    assert note["reason"] == status["quarantine"][0][2]
 
 
 def test_orders_come_from_a_stream_that_is_there_only_while_wanted(feed, server):

@@ -71,7 +71,7 @@ class Hub:
         #: Monotonic time since which nobody is connected, None while somebody is.
         self.alone_since: float | None = time.monotonic()
         self.frames = self.unasked = 0
-        self.quarantine = Quarantine()
+        self.quarantine = Quarantine(self._on_malformed)
         #: Whose prices flow: of the login, or, before one, of the first who asked.
         self.market: str | None = None
         self._lines: dict[Identity, Line] = {}
@@ -349,6 +349,11 @@ class Hub:
     def on_malformed(self, reason: str) -> None:
         """Count and keep what could not be read; it is never fatal."""
         self.quarantine.add("stock", reason)
+
+    def _on_malformed(self, event: str, reason: str) -> None:
+        """Note in the log what could not be read; of orders nothing is recorded."""
+        if event == "stock":
+            self.journal.note({"what": "malformed", "event": event, "reason": reason})
 
     def on_stock(self, raw: bytes) -> None:
         """Decode one frame, once, and hand it to the lines of its room."""

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from breeze_lab import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["KEPT", "Quarantine"]
 
@@ -27,14 +30,20 @@ _HIDDEN: Final = "(hidden)"
 class Quarantine:
     """What could not be read.
 
+    Parameters
+    ----------
+    on_add
+        Hears the event and the reason of each.
+
     Attributes
     ----------
     count
         How many there were.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_add: Callable[[str, str], None] | None = None) -> None:
         """Hold nothing."""
+        self._on_add = on_add
         self.count = 0
         self._rows: deque[tuple[str, str, str]] = deque(maxlen=KEPT)
         self._secrets: set[str] = set()
@@ -59,6 +68,8 @@ class Quarantine:
         reason = reason[:_LONGEST]
         self.count += 1
         self._rows.append((clock.now().isoformat(timespec="milliseconds"), event, reason))
+        if self._on_add is not None:
+            self._on_add(event, reason)
         if self.count <= _LOGGED:
             _log.warning("Skipped a malformed frame: %s", reason)
 
