@@ -44,7 +44,7 @@ LAYERS = {
         "signin",
         "doorstep",
     },
-    "data": {"historical", "quotes", "feed", "relay"},
+    "data": {"historical", "quotes", "feed", "relay", "recordings"},
     "drawing": {"charts", "_chart_scripts"},
     "surface": {
         "scrub",
