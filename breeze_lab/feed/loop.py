@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from breeze_lab import errors, processes
 from breeze_lab.feed import rows
-from breeze_lab.feed.subscription import FeedBar, FeedState, FeedTick, Lost, Snapshot
+from breeze_lab.feed.subscription import FeedBar, FeedState, Lost, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from breeze_lab.bars import Interval
     from breeze_lab.feed.subscription import Delivery, FeedEvent, Subscription
+    from breeze_lab.feed.ticks import Batch, FeedTick
     from breeze_lab.settings import Folders
 
 __all__ = ["Entry", "FeedLoop"]
@@ -92,6 +93,8 @@ class FeedLoop:
         """Wait for `run`."""
         import msgspec  # noqa: PLC0415 - importing the feed costs nothing
 
+        from breeze_lab.feed import ticks  # noqa: PLC0415 - loads msgspec
+
         self.state = FeedState()
         self.failure = ""  # why there is no relay, for whoever gives up waiting
         self.unrecorded = ""  # why ticks are not recorded, when they should be
@@ -100,7 +103,7 @@ class FeedLoop:
         self._folders = folders
         self._name = name
         self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder().decode
+        self._decode, self._place = ticks.decode, ticks.place
         self._welcomed = asyncio.Event()
         self._changed = asyncio.Event()
         self._socket: ClientConnection | None = None
@@ -248,10 +251,11 @@ class FeedLoop:
 
     # -- messages ---------------------------------------------------------
 
-    async def _take(self, message: dict[str, Any]) -> None:
+    async def _take(self, message: Batch | dict[str, Any]) -> None:
+        if not isinstance(message, dict):
+            self._batch(message)
+            return
         match message["op"]:
-            case "batch":
-                self._batch(message)
             case "snapshot":
                 self._snapshot(message)
             case "state":
@@ -345,17 +349,13 @@ class FeedLoop:
                 entry.seen[key] = sequence
         return events
 
-    def _batch(self, message: dict[str, Any]) -> None:
+    def _batch(self, message: Batch) -> None:
         """Sort one batch by subscription: its losses lie before its ticks."""
         events: dict[Entry, list[FeedEvent]] = {}
         for key, first, last, cause in message.get("lost", ()):
             for entry in self._hearing(key, last):
                 events.setdefault(entry, []).append(Lost(key, first, last, cause))
-        for row in message.get("ticks", ()):
-            tick: FeedTick | None = None
-            for entry in self._hearing(row[0], row[1]):
-                tick = tick or rows.tick(row, entry.rooms[row[0]])
-                events.setdefault(entry, []).append(tick)
+        self._ticks(message.ticks, events)
         for row in message.get("bars", ()):
             bar = rows.bar(row)
             for entry in self._by_key.get(bar.key, ()):
@@ -363,6 +363,21 @@ class FeedLoop:
                     events.setdefault(entry, []).append(bar)
         for entry, found in events.items():
             entry.deliver(found)
+
+    def _ticks(self, ticks: Iterable[FeedTick], events: dict[Entry, list[FeedEvent]]) -> None:
+        """Sort the ticks of a batch: what `_hearing` says, without its price for each."""
+        place, by_key = self._place, self._by_key
+        for tick in ticks:
+            key, sequence = tick.key, tick.sequence
+            for entry in by_key.get(key, ()):
+                seen = entry.seen
+                if entry.live and entry.ticks and sequence > seen.get(key, 0):
+                    seen[key] = sequence
+                    place(tick, entry.rooms[key])
+                    if entry in events:
+                        events[entry].append(tick)
+                    else:
+                        events[entry] = [tick]
 
     def _hearing(self, key: str, sequence: int) -> Iterator[Entry]:
         """Yield the subscriptions that have not heard `sequence` of `key` yet."""

@@ -14,15 +14,14 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from breeze_lab import __version__
 from breeze_lab.errors import BadResponse, LoginError, SubscriptionRefused
+from breeze_lab.frames import Quote, decode
 from breeze_lab.relay import PROTOCOL
 from breeze_lab.relay.consumers import Consumer, Watch
 from breeze_lab.relay.lives import Lives
 from breeze_lab.relay.upstream import Login, State, Upstream
-from breeze_lab.ticks import Tick, decode_frame
+from breeze_lab.ticks import Tick
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,7 +40,6 @@ _log: Final = logging.getLogger(__name__)
 MAX_ROOMS: Final = 2000
 #: A room nobody wants is left after this long.
 LINGER_S: Final = 5.0
-_frame: Final = msgspec.json.Decoder().decode
 #: Malformed frames are logged one by one only up to here.
 _LOGGED_MALFORMED: Final = 20
 
@@ -306,12 +304,12 @@ class Hub:
         """Decode one frame, once, and hand it to the lines of its room."""
         self.frames += 1
         try:
-            value = decode_frame(_frame(raw))
-        except (BadResponse, msgspec.DecodeError, RecursionError) as exc:
+            value = decode(raw)
+        except BadResponse as exc:
             self.on_malformed(str(exc))
             return
         lines = self._by_room.get(value.room)
-        if lines is None or not isinstance(value, Tick):
+        if lines is None or not isinstance(value, (Quote, Tick)):
             self.unasked += 1
             return
         received_ms = time.time_ns() // 1_000_000

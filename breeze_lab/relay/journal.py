@@ -15,16 +15,12 @@ import re
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from breeze_lab import clock
-from breeze_lab.errors import BadResponse
 from breeze_lab.relay import restore, wal
 from breeze_lab.relay.logbook import Logbook
 from breeze_lab.relay.market import sample
-from breeze_lab.relay.rebuild import Frame
+from breeze_lab.relay.rebuild import Frame, value_of
 from breeze_lab.relay.restore import Gap, Past
-from breeze_lab.ticks import Tick, decode_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -46,7 +42,6 @@ _IN_ONE: Final = 2_000
 _GROUP_S: Final = 0.005
 RESTARTED: Final = "the relay was restarted"
 GONE: Final = "the relay no longer has them"
-_decode: Final = msgspec.json.Decoder().decode
 
 #: Key, room, and the sequence that was heard last.
 Wish = tuple[str, str, int]
@@ -279,11 +274,8 @@ class _Batches:
         return rows
 
     def tell(self, key: str, frame: Frame) -> None:
-        try:
-            tick = decode_frame(_decode(frame.raw))
-        except (BadResponse, msgspec.DecodeError, RecursionError):
-            tick = None
-        if not isinstance(tick, Tick):
+        tick = value_of(frame.raw)
+        if tick is None:
             self.lose(key, frame.sequence, frame.sequence)
             return
         if not self._open or len(self._open.get("ticks", ())) >= _IN_ONE:

@@ -217,6 +217,7 @@ class _Reader:
         self._skipped = {interval for _, interval in self._horizons}
         self.past = Past(recent=deque(maxlen=recent))
         self._rooms: dict[str, Room] = {}
+        self._late: list[tuple[Room, Line, set[Interval]]] = []
         self._beginnings: dict[bytes, Room] = {}
         self._life = ""
 
@@ -244,7 +245,7 @@ class _Reader:
                     room.last = frame = new(Frame, (count, sequence, epoch, received_ms, raw))
                     room.count += 1
                     remember((room.name, frame))
-                    if room.series:
+                    if room.building:
                         room.add(raw)
                 elif kind == wal.NOTE:
                     self._note(raw)
@@ -281,9 +282,15 @@ class _Reader:
         while self._horizons and self._horizons[0][0] <= received_ms:
             self._skipped.discard(self._horizons.pop(0)[1])
         self._horizon_ms = self._horizons[0][0] if self._horizons else _NEVER_MS
-        for room in self._rooms.values():
-            room.flush()
-            room.listen(self._skipped)
+        late, self._late = self._late, []
+        for room, line, intervals in late:
+            self._hold(room, line, intervals)
+
+    def _hold(self, room: Room, line: Line, intervals: set[Interval]) -> None:
+        """Build the bars of `intervals`, those of short ones only near the end."""
+        room.hold(line, intervals - self._skipped)
+        if intervals & self._skipped:
+            self._late.append((room, line, intervals & self._skipped))
 
     def _note(self, raw: bytes) -> None:
         try:
@@ -335,13 +342,7 @@ class _Reader:
         if line is None:
             line = self.past.lines[identity] = Line(*identity)
             room.lines.append(line)
-        new = {Interval.parse(label) for label in note["intervals"]} - line.series.keys()
-        if new:
-            room.flush()
-            room.stand(line)
-            line.hold(new)
-            line.release(new)
-            room.listen(self._skipped)
+        self._hold(room, line, {Interval.parse(label) for label in note["intervals"]})
 
     def _gap(self) -> None:
         for room in self._rooms.values():
