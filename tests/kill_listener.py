@@ -1,8 +1,8 @@
 """A listener of the kill campaign in a process of its own; writes down what it is told.
 
 ``kernel FILE KEY=ROOM…`` is a notebook: a real feed with a callback. ``browser FILE URL COOKIE
-KEY=ROOM…`` speaks the door's JSON through the Jupyter server's bridge, and takes every row as it
-comes: what is told twice is written twice. One JSON row a line:
+KEY=ROOM…`` speaks the door's JSON through the Jupyter server's bridge, or at the door itself when
+URL is its path, and takes every row as it comes: what is told twice is written twice. One JSON row a line:
 ``["tick", key, sequence, source's number, received_ms, epoch, now]``,
 ``["lost", key, first, last]``, ``["gap", key, from_ms, to_ms]``. Ends with its standard input.
 """
@@ -72,20 +72,28 @@ class Browser:
 
 def browser(write, shares, url, cookie):
     from websockets.exceptions import ConnectionClosed, InvalidStatus
-    from websockets.sync.client import connect
+    from websockets.sync.client import connect, unix_connect
 
     page = Browser(write, shares)
+
+    def dial():
+        given = {
+            "subprotocols": [SUBPROTOCOL], "open_timeout": 10, "close_timeout": 0.2,
+            "compression": None, "max_size": None,
+        }  # fmt: skip
+        if url.startswith("/"):
+            return unix_connect(url, "ws://relay/", **given)
+        return connect(
+            url.replace("http", "ws") + "api/feed", origin=url.partition("/user")[0],
+            additional_headers={"Cookie": cookie}, **given,
+        )  # fmt: skip
 
     def forever():
         while True:
             with (
                 contextlib.suppress(ConnectionClosed, InvalidStatus, OSError),
-                connect(
-                    url.replace("http", "ws") + "api/feed", subprotocols=[SUBPROTOCOL],
-                    additional_headers={"Cookie": cookie}, origin=url.partition("/user")[0],
-                    open_timeout=10, close_timeout=0.2, compression=None, max_size=None,
-                ) as socket,
-            ):  # fmt: skip
+                dial() as socket,
+            ):
                 for text in socket:
                     message = json.loads(text)
                     if message["op"] in ("welcome", "snapshot", "batch"):
