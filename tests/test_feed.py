@@ -161,6 +161,43 @@ def test_killed_relay_comes_back_with_its_subscriptions(home, practice):
         assert (seen["connections"]["stream"], seen["rooms"]) == (1, {"4.1!2885": 1})
 
 
+def test_without_a_log_numbers_begin_anew_and_the_loss_is_said(home, server, monkeypatch):
+    """With recording switched off nothing is written, and a kill loses nobody knows how many."""
+    monkeypatch.setenv("BREEZE_LAB_RECORD", "off")
+    with Feed(home) as feed:
+        feed.login(**stream_login(server))
+        subscription = feed.subscribe(Share())
+        until(lambda: server.rooms, "the join")
+        server.emit(*(quote("4.1!2885", 100.0, n, 1795352160) for n in range(3)))
+        assert take(subscription, FeedTick, 3)[-1].sequence == 3
+        status = feed.status()
+        os.kill(status["pid"], signal.SIGKILL)
+        (loss,) = take(subscription, Lost)
+        assert (loss.first, loss.last, loss.cause) == (4, None, "the relay was restarted")
+        until(lambda: len(server.auths) == 2 and server.rooms, "the second join")
+        server.emit(quote("4.1!2885", 100.0, 9, 1795352170))
+        assert take(subscription, FeedTick)[0].sequence == 1
+    assert status["wal"] == {"on": False, "recording": False, "error": ""}
+    assert list(home.data.rglob("*.log")) == []
+
+
+def test_a_feed_that_was_away_is_told_everything_once(home, server):
+    """A connection that breaks, with the relay alive, costs no tick and repeats none."""
+    with Feed(home) as one, Feed(home) as two:
+        one.login(**stream_login(server))
+        subscription = two.subscribe(Share())
+        until(lambda: server.rooms, "the join")
+        server.emit(*(quote("4.1!2885", 100.0, n, 1795352160) for n in range(5)))
+        heard = take(subscription, FeedTick, 5)
+        two._loop.call_soon_threadsafe(two._link._socket.transport.abort)
+        server.emit(*(quote("4.1!2885", 100.0, n, 1795352160) for n in range(5, 400)))
+        until(lambda: one.status()["instruments"][0]["sequence"] == 400, "all of them")
+        server.emit(quote("4.1!2885", 100.0, 400, 1795352160))
+        heard += take(subscription, FeedTick, 396)
+    assert [tick.sequence for tick in heard] == list(range(1, 402))
+    assert [tick.tick.volume for tick in heard] == list(range(401))
+
+
 def test_sixth_crash_heals_as_fast_as_the_first(feed, server):
     """Crashes in a row do not make the feed wait longer each time."""
     feed.login(**stream_login(server))

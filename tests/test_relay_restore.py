@@ -225,6 +225,30 @@ async def test_numbers_of_a_life_without_a_log_are_not_guessed(hub):
 
 
 @run
+async def test_consumers_hear_that_nothing_is_recorded(hub, tmp_path):
+    """A log that cannot be written costs no tick, is told to everybody, and so is its return."""
+    first, _ = await hub([quote(0, 100, 1)])
+    second, consumer = await hub([quote(0, 100, 2)])  # the first one still writes
+    second.sweep()
+    told = read(consumer)
+    ticks = [
+        message["ticks"] for message in told if message["op"] == "batch" and "ticks" in message
+    ]
+    assert [row[1] for rows in ticks for row in rows] == [2]
+    (failed,) = (message for message in told if message["op"] == "recording")
+    assert failed["on"] is False
+    assert "Another process writes" in failed["error"]
+    assert second.attach(Codec(JSON)).messages()[0].count(b"Another process") == 1
+    kill(first)
+    second.journal._logbook._retry_at = 0.0
+    second.on_stock(quote(1, 100, 3))
+    second.journal.commit()
+    second.sweep()
+    assert {"op": "recording", "on": True, "error": ""} in read(consumer)
+    assert second.status()["wal"]["unrecorded"] == 2, "the tick and the note of the gap before it"
+
+
+@run
 async def test_another_markets_bars_are_not_continued(hub, tmp_path):
     """A practice market at another address is another market: its bars begin empty."""
     folder = tmp_path / "practice"

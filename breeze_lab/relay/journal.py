@@ -92,9 +92,13 @@ class Journal:
         """Return what today's log of `market` says; read in a thread."""
         if self._folder is None:
             return Past()
-        return await asyncio.to_thread(
-            restore.recover, _of(self._folder, market), clock.now().date(), _RECENT
-        )
+        try:
+            return await asyncio.to_thread(
+                restore.recover, _of(self._folder, market), clock.now().date(), _RECENT
+            )
+        except OSError as exc:  # a feed without its past is better than none
+            _log.error("The tick log of the day cannot be read: %s", exc)
+            return Past()
 
     def turn_to(self, market: str, past: Past) -> None:
         """Write the log of `market` from now on, after what `past` says of it."""
