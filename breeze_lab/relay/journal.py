@@ -237,10 +237,12 @@ class Journal:
 
     def status(self) -> dict[str, Any]:
         """Return the door's ``wal`` map."""
-        if self._folder is None:
-            return {"on": False, "recording": False, "error": ""}
-        if self._logbook is None:
-            return {"on": True, "recording": False, "error": ""}
+        if self._logbook is None:  # switched off, or nobody has said yet which market flows
+            return {
+                "on": self._folder is not None, "recording": False, "file": None, "bytes": 0,
+                "written": 0, "unrecorded": 0, "synced_age_s": 0.0, "slowest_write_ms": 0.0,
+                "errors": 0, "error": "",
+            }  # fmt: skip
         past = self.past
         return {
             **self._logbook.status(),
