@@ -80,10 +80,12 @@ async def serve(folders: settings.Folders, idle_exit_s: float) -> None:
     from breeze_lab.relay.door import Door  # noqa: PLC0415 - after the lock is ours
     from breeze_lab.relay.hub import Hub  # noqa: PLC0415
     from breeze_lab.relay.journal import switched_off  # noqa: PLC0415
+    from breeze_lab.relay.nightly import Nightly  # noqa: PLC0415
     from breeze_lab.relay.shared import Follower  # noqa: PLC0415
 
     logs = None if switched_off() else folders.data / "ticks" / "log"
     hub = Hub(logs)
+    hub.nightly = Nightly(folders.runtime)
     memory = Memory(folders.runtime / "relay-login.json")
     market = "" if logs is None else _likely_market(memory.recall(), logs)
     if market:
@@ -131,6 +133,8 @@ async def _until_done(
             await asyncio.wait_for(stop.wait(), _SWEEP_S)
         hub.sweep()
         await follower.look()
+        if hub.nightly is not None:
+            hub.nightly.look()
         alone = hub.alone_since
         if idle_exit_s and alone is not None and time.monotonic() - alone > idle_exit_s:
             _log.info("Nobody has listened for %.0f s.", idle_exit_s)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from breeze_lab.bars import Interval
     from breeze_lab.relay.market import Codec, Line
+    from breeze_lab.relay.nightly import Nightly
     from breeze_lab.relay.rebuild import Frame
     from breeze_lab.relay.restore import Identity
 
@@ -63,6 +64,8 @@ class Hub:
         #: Monotonic time since which nobody is connected, None while somebody is.
         self.alone_since: float | None = time.monotonic()
         self.frames = self.malformed = self.unasked = 0
+        #: Records the days that are over; None where nobody does.
+        self.nightly: Nightly | None = None
         #: Whose prices flow: of the login, or, before one, of the first who asked.
         self.market: str | None = None
         self._lines: dict[Identity, Line] = {}
@@ -334,6 +337,7 @@ class Hub:
             "unasked": self.unasked,
             "last_tick_age_s": self._age_s(),
             "wal": self.journal.status(),
+            "recorder": None if self.nightly is None else self.nightly.status(),
             "consumers": len(self.consumers),
             "clients": [
                 {

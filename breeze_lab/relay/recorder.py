@@ -26,6 +26,7 @@ from breeze_lab import clock, downloads, settings
 from breeze_lab.errors import BreezeLabError, RecordingError
 from breeze_lab.relay.columns import COLUMNS, REST
 from breeze_lab.relay.days import Place, locked, places
+from breeze_lab.relay.disk import Stored, limits, surplus
 from breeze_lab.relay.reading import Reading
 from breeze_lab.relay.stored import FACTS, check, facts, table, verify, writer
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-__all__ = ["GRACE_DAYS", "convert", "main"]
+__all__ = ["GRACE_DAYS", "convert", "forget_old", "main"]
 
 _log: Final = logging.getLogger("breeze_lab.relay.recorder")
 
@@ -164,6 +165,42 @@ def _remove_logs(place: Place, made: dict[str, Any]) -> None:
     _log.info("Removed %d log files of %s %s.", len(held), place.market, place.day)
 
 
+def forget_old() -> list[Place]:
+    """Remove the days that the retention gives up, with their log files; return them.
+
+    Only recorded days go; a day that could not be recorded stays with its log.
+
+    Raises
+    ------
+    SettingsError
+        A limit is no number.
+    """
+    wanted, today = limits(), clock.now().date()
+    stored = [Stored(one, _size(one), one.kept) for one in places() if one.ticks.exists()]
+    gone = surplus(stored, wanted, today)
+    for place in gone:
+        with locked(place.market):
+            if place.kept:  # marked in the meantime
+                continue
+            # The recording first: what is left behind by a kill then is made again, or goes next.
+            for path in (place.ticks, place.rest, place.sidecar, *place.logs):
+                path.unlink(missing_ok=True)
+        _log.info("Removed the recording of %s %s: it is too old or too much.", *_named(place))
+    return gone
+
+
+def _size(place: Place) -> int:
+    return sum(
+        path.stat().st_size
+        for path in (place.ticks, place.rest, place.sidecar, *place.logs)
+        if path.exists()
+    )
+
+
+def _named(place: Place) -> tuple[str, str]:
+    return place.market, place.day.isoformat()
+
+
 # -- the process ---------------------------------------------------------------
 
 
@@ -193,6 +230,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (BreezeLabError, OSError) as exc:
             failed = True
             _log.error("%s %s could not be recorded: %s", place.market, place.day, exc)
+    try:
+        forget_old()
+    except (BreezeLabError, OSError) as exc:
+        failed = True
+        _log.error("Nothing old was removed: %s", exc)
     return int(failed)
 
 

@@ -37,7 +37,7 @@ _IST_S: Final = 19_800
 _DAY_S: Final = 86_400
 _SECOND_MS: Final = 1000
 _KINDS: Final = {wal.STOCK: "stock", wal.CANDLE: "candle", wal.ORDER: "order"}
-#: Where a frame of 21 or 23 elements says what no column holds.
+#: Where quotes tell the trend, which no column holds, by their length; the turnover is before it.
 _TREND: Final = {21: 16, 23: 18}
 #: Tells a multiple of the tick from what is none.
 _HAIR: Final = 1e-4
@@ -142,6 +142,8 @@ class Rows:
             self._keys.setdefault(str(note["room"]), str(note["key"]))
         elif what == "gap":
             self._gap(note)
+        elif what == "unrecorded":
+            self.counts["frames that could not be recorded"] += int(note.get("count") or 0)
 
     def _gap(self, note: dict[str, Any]) -> None:
         """Remember a gap as it was noted last: it opens, closes and may be healed."""
@@ -235,8 +237,7 @@ class Rows:
             heard.row = row
         if apart:
             self.counts[f"apart: {apart}"] += 1
-        trend = _TREND.get(len(frame))
-        whole = trend is not None and not frame[trend] and not isinstance(tick, CommodityTick)
+        whole = not isinstance(tick, CommodityTick) and _whole(frame, tick)
         self.ticks.append(
             (
                 time_ms, *heard.names[:7], *shown,
@@ -286,6 +287,14 @@ class Rows:
 
 
 _BLANK: Final = (None,) * 8
+
+
+def _whole(frame: list[Any], tick: Tick) -> bool:
+    """Say whether the columns hold all that a quote said."""
+    trend = _TREND.get(len(frame))
+    if trend is None or frame[trend]:
+        return False
+    return tick.turnover is not None or frame[trend - 1] in ("", None)
 
 
 def _above_zero(price: float | None) -> float | None:
