@@ -71,5 +71,6 @@ def __dir__() -> list[str]:
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics: ``%load_ext breeze_lab``."""
     from breeze_lab.magics import BreezeMagics  # noqa: PLC0415 - only inside IPython
+    from breeze_lab.replay_magic import ReplayMagics  # noqa: PLC0415
 
-    shell.register_magics(BreezeMagics)
+    shell.register_magics(BreezeMagics, ReplayMagics)

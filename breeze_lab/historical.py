@@ -201,7 +201,7 @@ def latest(
     """
     native = _SOURCE.get(interval, interval)
     wanted = count * (interval.value // native.value)
-    until = clock.now() + timedelta(seconds=1)
+    until = clock.market_now() + timedelta(seconds=1)
     rows: list[dict[str, Any]] = []
     for _ in range(max_calls):
         start = _reach_back(

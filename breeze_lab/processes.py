@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["AlreadyRunning", "claim", "ensure", "publish", "running", "spawn"]
+__all__ = ["AlreadyRunning", "claim", "ensure", "publish", "running", "spawn", "stop"]
 
 
 #: What we started and has not ended: dropped, each would complain of being alive
@@ -82,6 +83,30 @@ def running(runtime: Path, name: str) -> dict[str, Any] | None:
             record: dict[str, Any] = json.load(file)
     except (OSError, ValueError):
         return None
+    return record
+
+
+def stop(runtime: Path, name: str, *, timeout_s: float = 15.0) -> dict[str, Any] | None:
+    """End the running `name` and wait for its end; return its record, None when none ran.
+
+    Raises
+    ------
+    ProcessError
+        It is still there after `timeout_s`.
+    """
+    record = running(runtime, name)
+    if record is None:
+        return None
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(record["pid"], signal.SIGTERM)
+    deadline = time.monotonic() + timeout_s
+    while _alive(runtime, name):
+        if time.monotonic() > deadline:
+            raise ProcessError(
+                f"The {name} (process {record['pid']}) does not end. End it yourself, then try "
+                "again."
+            )
+        time.sleep(0.02)
     return record
 
 

@@ -199,7 +199,10 @@ class Lives:
         held = self._upstream.login_held
         stream = "" if held is None else held.endpoints.stream_url
         self._epoch_noted = self._upstream.epoch
-        return {"what": "epoch", "epoch": self._upstream.epoch, "stream": stream}
+        note = {"what": "epoch", "epoch": self._upstream.epoch, "stream": stream}
+        if held is not None and held.endpoints.replay:
+            note["replay"] = held.endpoints.replay  # nobody records a recording
+        return note
 
 
 def _line_note(line: Line) -> dict[str, Any]:

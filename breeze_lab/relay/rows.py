@@ -117,11 +117,15 @@ class Rows:
     counts: Counter[str] = field(default_factory=Counter)
     #: How many frames of no room there were, and the sum of their sequences.
     beside: list[int] = field(default_factory=lambda: [0, 0])
+    #: Connections on which a recording was played.
+    _replays: set[int] = field(default_factory=set)
     _keys: dict[str, str] = field(default_factory=dict)
 
     def take(self, record: Record) -> None:
         """Make the row of a record, or note what it notes."""
-        if record.kind == wal.STOCK:
+        if record.epoch in self._replays and record.kind != wal.NOTE:
+            self.counts["frames of a replay, recorded already"] += 1
+        elif record.kind == wal.STOCK:
             self._stock(record)
         elif record.kind == wal.NOTE:
             self._note(record)
@@ -142,6 +146,8 @@ class Rows:
             self._keys.setdefault(str(note["room"]), str(note["key"]))
         elif what == "gap":
             self._gap(note)
+        elif what == "epoch" and note.get("replay"):
+            self._replays.add(record.epoch or int(note.get("epoch") or 0))
         elif what == "unrecorded":
             self.counts["frames that could not be recorded"] += int(note.get("count") or 0)
 

@@ -14,7 +14,7 @@ from collections import defaultdict
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from breeze_lab.errors import RecordingError
-from breeze_lab.relay.columns import COLUMNS
+from breeze_lab.relay.columns import COLUMNS, LAYOUT, REST
 from breeze_lab.relay.reading import GROUP
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from breeze_lab.relay.days import Place
 
-__all__ = ["FACTS", "check", "facts", "table", "verify", "writer"]
+__all__ = ["FACTS", "check", "facts", "part", "table", "verify", "writer"]
 
 _TICKS: Final = {b"breeze-lab": b"ticks 1"}
 _REST: Final = {b"breeze-lab": b"rest 1"}
@@ -86,7 +86,7 @@ def schema(columns: Mapping[str, str]) -> pa.Schema:
         "time": pa.timestamp("ms", "Asia/Kolkata"), "name": pa.string(), "text": pa.string(),
         "date": pa.date32(), "price": pa.float64(), "whole": pa.int64(),
     }  # fmt: skip
-    mark = _TICKS if columns is COLUMNS else _REST
+    mark = _REST if columns is REST else _TICKS
     return pa.schema([(name, types[kind]) for name, kind in columns.items()], metadata=mark)
 
 
@@ -168,3 +168,37 @@ def check(place: Place) -> dict[str, Any]:
         raise RecordingError(f"There is no recording of {place.market} {place.day:%d-%m-%Y}.")
     verify(place.ticks, place.rest, made)
     return made
+
+
+def part(place: Place, keys: Sequence[str], path: Path) -> None:
+    """Write what a replay needs of some instruments of a recording.
+
+    Raises
+    ------
+    RecordingError
+        The recording is damaged, or nothing of these can be replayed.
+    """
+    import pyarrow as pa  # noqa: PLC0415 - half a second
+    import pyarrow.compute as pc  # noqa: PLC0415
+    from pyarrow import parquet  # noqa: PLC0415
+
+    wanted = pc.field("feed_key").isin(list(keys)) & pc.field("feed_apart").is_null()
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    rows = 0
+    try:
+        with (
+            parquet.ParquetFile(place.ticks, page_checksum_verification=True) as file,
+            parquet.ParquetWriter(scratch, schema(LAYOUT), compression="zstd") as out,
+        ):
+            names = [*LAYOUT, "feed_key", "feed_apart"]
+            for batch in file.iter_batches(GROUP, columns=names):
+                some = pa.Table.from_batches([batch]).filter(wanted).select(list(LAYOUT))
+                rows += some.num_rows
+                out.write_table(some.cast(schema(LAYOUT)))
+        if not rows:
+            raise RecordingError(f"Nothing of {', '.join(keys)} can be replayed on {place.day}.")
+        scratch.replace(path)
+    except (pa.ArrowException, OSError) as exc:
+        raise RecordingError(f"{place.ticks} cannot be replayed: {exc}") from exc
+    finally:
+        scratch.unlink(missing_ok=True)
