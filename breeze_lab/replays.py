@@ -11,7 +11,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from breeze_lab import clock, processes, recordings, session, settings
-from breeze_lab.errors import RecordingError, SettingsError
+from breeze_lab.errors import BreezeLabError, RecordingError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +81,12 @@ def start(
     stopped = processes.stop(settings.folders().runtime, "practice")
     if stopped is not None and not stopped["replay"]:
         _before = stopped
-    return session.login_practice(**options)
+    try:
+        return session.login_practice(**options)
+    except BreezeLabError:  # it cannot be replayed: nobody should lose a market over it
+        if stopped is not None and not stopped["replay"]:
+            session.login_practice(**_options(stopped))
+        raise
 
 
 def stop() -> str:
@@ -104,12 +109,14 @@ def stop() -> str:
     real = session.joined()
     if real is not None:
         return "ICICI Direct" if not real.practice else "the practice market"
-    options: dict[str, object] = {}
-    if before is not None:
-        options["seed"] = before["seed"]
-        options |= {"exchange_hours": True} if before["open_since"] is None else {}
-    session.login_practice(**options)
+    session.login_practice(**({} if before is None else _options(before)))
     return "the practice market"
+
+
+def _options(record: dict[str, Any]) -> dict[str, object]:
+    """Return the options with which a practice market like that of `record` starts."""
+    hours: dict[str, object] = {"exchange_hours": True} if record["open_since"] is None else {}
+    return {"seed": record["seed"], **hours}
 
 
 def _recording(place: Place, instruments: Sequence[str]) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from datetime import timedelta
 
 import pytest
@@ -166,3 +167,42 @@ def test_two_at_once_take_turns():
         days.locked("icici", patience_s=0.05),
     ):
         pass
+
+
+def test_what_a_relay_wrote_is_what_the_notebook_heard(tmp_path, monkeypatch):
+    """A real relay, log, recording and the practice market's reader agree on every tick."""
+    import breeze_lab
+    from breeze_lab import feed, processes, session
+    from breeze_lab.practice.exchange.prices import Prices
+    from breeze_lab.practice.replay.recording import read
+
+    with relay_home(tmp_path, monkeypatch) as folders:
+        try:
+            now = breeze_lab.login_practice()
+            wanted = [now.resolve(name) for name in ("RELIANCE", "NIFTY", "NIFTY fut")]
+            heard = []
+            with feed.Feed() as live:
+                live.login(now.endpoints, now.identity.user_id, now.identity.session_key, "",
+                           now.until, serial=now.serial)  # fmt: skip
+                with live.subscribe(wanted, delivery="every") as events:
+                    while len(heard) < 60:
+                        event = events.get(30)
+                        heard += [event] * isinstance(event, feed.FeedTick)
+            log = recordings.load("today")
+            shutil.move(folders.data / "ticks/log/practice", tmp_path / "aside")
+            folder = folders.data / "ticks" / "log" / "practice"
+            folder.mkdir()
+            for path in (tmp_path / "aside").glob("*.log"):  # as if it had been yesterday
+                shutil.copy(path, folder / path.name.replace(str(TODAY), str(YESTERDAY)))
+            recorder.convert(Place("practice", YESTERDAY))
+        finally:
+            session.logout()
+            processes.stop(folders.runtime, "practice")
+        frame = recordings.load(YESTERDAY)
+        assert frame.iloc[: len(log)].equals(log)
+        told = {(row.key, row.sequence): row.last for row in frame.itertuples()}
+        assert len(told) == len(frame) >= 60
+        assert all(told[event.key, event.sequence] == event.tick.last for event in heard)
+        replay = read(Place("practice", YESTERDAY).ticks, Prices(1, None))
+        replayed = sum(len(ticks.time_ms) for ticks in replay.ticks.values())
+        assert replayed == (frame["apart"] == "").sum() > 40

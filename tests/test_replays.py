@@ -7,12 +7,12 @@ from datetime import date, timedelta
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from relay_home import relay_home
-from tick_log import line, write
+from tick_log import line, quote, write
 from waiting import until
 
 import breeze_lab
 from breeze_lab import clock, feed, lab, processes, recordings, replays, session
-from breeze_lab.errors import InstrumentNotFound, RecordingError, SettingsError
+from breeze_lab.errors import InstrumentNotFound, ProcessError, RecordingError, SettingsError
 from breeze_lab.practice import control
 from breeze_lab.practice.exchange.contracts import listing
 from breeze_lab.practice.exchange.days import day_number, midnight
@@ -112,8 +112,20 @@ def test_a_recorded_day_replays_twice_with_the_bars_of_the_recording(home):
 
 
 def test_the_notebook_reads_the_clock_of_the_replay(home):
-    """History ends at the market's now, the status says what it is, and ``off`` goes back."""
-    breeze_lab.login_practice(seed=1)
+    """History ends at the market's now, the status says what it is, and ``off`` goes back.
+
+    A day that cannot be replayed leaves the market that ran.
+    """
+    breeze_lab.login_practice(seed=4)
+    bad = date(2026, 11, 23)
+    write(
+        [line("4.1!99", "NSE:NOSUCH"), quote(1, OPENED + 3 * 86_400_000, room="4.1!99")],
+        day=bad, market="practice",
+    )  # fmt: skip
+    with pytest.raises(ProcessError, match=r"NSE lists no such name"):
+        replays.start(bad)
+    assert session.practice_record()["seed"] == 4
+    assert session.current().resolve("RELIANCE").key == "NSE:RELIANCE"
     day_of_practice(90)
     shell = InteractiveShell.instance()
     shell.run_line_magic("load_ext", "breeze_lab")
@@ -130,6 +142,7 @@ def test_the_notebook_reads_the_clock_of_the_replay(home):
     assert lab.status().lines["market time"].startswith("20-11-2026 09:16")
     shell.run_line_magic("breeze_replay", "off")
     assert session.current().endpoints.replay == ""
+    assert session.practice_record()["seed"] == 4
     assert abs(clock.market_now() - clock.now()) < timedelta(seconds=5)
     with pytest.raises(SettingsError, match="No replay runs"):
         replays.stop()

@@ -183,7 +183,7 @@ class Rows:
         elif not self._follows(heard, record):
             return
         heard.frames += 1
-        heard.last = max(heard.last, record.sequence)
+        heard.last = record.sequence
         heard.sum += record.sequence
         heard.epoch, heard.received_ms = record.epoch, record.received_ms
         heard.data = record.data
