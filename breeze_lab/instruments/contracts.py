@@ -140,12 +140,13 @@ def merged(
         ]
         or [place]
     )
-    by_value = np.argsort(packed)
+    # Members list whole chains in order, and the stable sort makes use of such runs.
+    by_value = np.argsort(packed, kind="stable")
     ordered = packed[by_value]
     again = np.zeros(len(packed), bool)
     again[1:] = ordered[1:] == ordered[:-1]
     if again.any():  # the first line stays, the others are told
-        by_value = _first_lines(parts, columns, np.argsort(packed, kind="stable"), again, report)
+        by_value = _first_lines(parts, columns, by_value, again, report)
         ordered = packed[by_value]
     for part in parts:
         name = part.table.layout.member

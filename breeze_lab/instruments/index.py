@@ -134,7 +134,7 @@ def _names(
     kinds = np.repeat(
         np.array([number for *_, number in parts], np.uint32), [len(of) for _, of, _ in parts]
     )
-    order = np.argsort(found)
+    order = np.argsort(found, kind="stable")  # the codes come nearly sorted
     order = order[found[order] > 0]
     return found[order], whose[order], kinds[order]
 
@@ -186,7 +186,8 @@ def _second_isins(array: Any) -> NDArray[np.uint64]:
 
 def _vocabulary(symbols: NDArray[np.uint64], words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return the distinct beginnings of symbols and words that a typing error can be one of."""
-    found = _distinct(np.sort(np.concatenate([_distinct(symbols), _distinct(words)])))
+    both = np.concatenate([_distinct(symbols), _distinct(words)])
+    found = _distinct(np.sort(both, kind="stable"))  # merges what is two sorted runs
     third = (found >> np.uint64(40)) & np.uint64(0xFF)
     first = found >> np.uint64(56)
     kept: NDArray[np.uint64] = found[(third > 0) & (first > ord("9"))]

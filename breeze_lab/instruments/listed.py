@@ -176,7 +176,7 @@ def _order(
     inside[weighed[np.argsort(-weight[weighed])]] = np.arange(len(weighed), dtype=np.uint64)
     whole = tier.astype(np.uint64) << np.uint64(56) | inside << np.uint64(32)
     whole |= np.arange(len(tier), dtype=np.uint64)
-    whole.sort()
+    whole.sort(kind="stable")  # which is quick where the files are in order
     found: NDArray[np.int64] = (whole & np.uint64(0xFFFFFFFF)).astype(np.int64)
     return found
 
@@ -312,7 +312,7 @@ def _tradable(
     offer = pc.starts_with(isin, _OFFER).to_numpy(zero_copy_only=False)
     found: NDArray[np.bool_] = ((number > 0) | (kind == _INDEX)) & (exchange != _MF) & ~offer
     whole = np.where(found, exchange.astype(np.int64) << 32 | number, 0)
-    ordered = np.sort(whole)
+    ordered = np.sort(whole, kind="stable")  # the files are in long runs
     again = ordered[1:][(ordered[1:] == ordered[:-1]) & (ordered[1:] & 0xFFFFFFFF > 0)]
     if len(again):
         twice = np.flatnonzero(np.isin(whole, again))
