@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from breeze_lab.instruments.instrument import KINDS
 from breeze_lab.instruments.keys import CODE, INDEX_NAME, OWN, SYMBOL, prefix_key, signatures
-from breeze_lab.instruments.listed import keys, keys_at, pieces
+from breeze_lab.instruments.texts import keys, keys_at, pieces, squeezed, upper
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,7 +35,6 @@ _KINDS_INDEX: Final = KINDS.index("index")
 _WORD: Final = np.zeros(256, bool)
 _WORD[[*b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ&"]] = True
 _WORD[128:] = True
-_BLANK: Final = ord(" ")
 _BASE36: Final = np.full(256, 36, np.uint64)
 _BASE36[[*b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"]] = np.arange(36, dtype=np.uint64)
 
@@ -109,12 +108,6 @@ def build(listed: Listed, drafted: Words) -> dict[str, NDArray[Any]]:
     }  # fmt: skip
 
 
-def _squeezed(array: Any) -> Any:
-    upper = pc.utf8_upper(array)
-    # Few names have a blank, and only they are worth the pass.
-    return pc.replace_substring(upper, " ", "") if (pieces(upper)[0] == _BLANK).any() else upper
-
-
 def _names(
     texts: dict[str, Any], kind: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint32], NDArray[np.uint32]]:
@@ -129,7 +122,7 @@ def _names(
         (texts["token"].take(pa.array(index)), rows[index], INDEX_NAME),
         (texts["code"], rows, CODE),
     ]
-    found = np.concatenate([keys(_squeezed(array)) for array, _, _ in parts])
+    found = np.concatenate([keys(squeezed(array)) for array, _, _ in parts])
     whose = np.concatenate([of for _, of, _ in parts])
     kinds = np.repeat(
         np.array([number for *_, number in parts], np.uint32), [len(of) for _, of, _ in parts]
@@ -141,7 +134,7 @@ def _names(
 
 def _words(array: Any) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
     """Return the first eight bytes of every word of every name, and the row of each."""
-    names = pc.utf8_upper(array)
+    names = upper(array)
     data, begin, length = pieces(names)
     offsets = np.append(begin, begin[-1:] + length[-1:]) if len(names) else np.zeros(1, np.int32)
     data = data[: offsets[-1]]
@@ -163,11 +156,11 @@ def _words(array: Any) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
 
 def _isins(array: Any) -> NDArray[np.uint64]:
     """Return the number of each ISIN, 0 for what is none; few enough to be looked through."""
-    upper = pc.utf8_upper(array)
-    length = pieces(upper)[2]
+    capitals = upper(array)
+    length = pieces(capitals)[2]
     value, fine = np.zeros(len(length), np.uint64), length == 12  # noqa: PLR2004 - an ISIN's
     for skip, count in ((0, 8), (8, 4)):
-        letters = keys(upper, skip)
+        letters = keys(capitals, skip)
         for at in range(count):
             digit = _BASE36[letters >> np.uint64(56 - 8 * at) & np.uint64(0xFF)]
             fine &= digit < 36  # noqa: PLR2004 - base 36

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from breeze_lab.instruments import names
 from breeze_lab.instruments.instrument import EXCHANGES, INDEX_SYMBOLS, KINDS
+from breeze_lab.instruments.texts import blank, keys, pieces
 from breeze_lab.instruments.tiers import TIERS
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ _ISSUERS: Final = np.array([int.from_bytes(b, "big") for b in (b"INE", b"IN9")],
 _OFFER: Final = "INE000000"
 _UNITS: Final = np.uint64(int.from_bytes(b"INF", "big"))
 _TWO: Final = np.array([int.from_bytes(b, "big") for b in (b"01", b"23", b"25")], np.uint64)
-#: What keeps the first 0 to 8 bytes of a number.
-_MASKS: Final = np.array([(1 << 64) - (1 << 64 - 8 * n) if n else 0 for n in range(9)], np.uint64)
 _BLANK: Final = 32
+#: Of the longest token that is a number.
+_DIGITS: Final = 9
 #: The text columns of a listed row.
 TEXTS: Final = ("symbol", "code", "token", "series", "name", "isin", "listed_as")
 _NSE, _BSE, _NDX, _MF = (EXCHANGES.index(name) for name in ("NSE", "BSE", "NDX", "MF"))
@@ -121,7 +122,7 @@ def draft(tables: Sequence[Table], pairs: Sequence[Part]) -> Draft:
     parts += [_funds(table) for table in tables if table.layout.exchange == "MF"]
     texts = {}
     for name in ("symbol", "code", "token", "series", "name", "isin", "second"):
-        arrays = [part.texts.get(name, _blank(len(part.lines))) for part in parts]
+        arrays = [part.texts.get(name, blank(len(part.lines))) for part in parts]
         texts[name] = _clean(pa.concat_arrays(arrays))
     exchange = np.concatenate([np.full(len(part.lines), part.exchange, np.uint8) for part in parts])
     kind = np.concatenate([part.kind for part in parts])
@@ -181,16 +182,12 @@ def _order(
     return found
 
 
-def _blank(size: int) -> Any:
-    return pa.repeat(pa.scalar("", pa.string()), size)
-
-
 def _cash(table: Table) -> _Rows:
     columns, size = table.columns, len(table)
     nse = table.layout.exchange == "NSE"
     token = columns["token"]
     if nse:
-        numeric = pc.match_substring_regex(token, "^[0-9]+$").to_numpy(zero_copy_only=False)
+        numeric = pc.ascii_is_decimal(token).to_numpy(zero_copy_only=False)
         index = pc.equal(columns["series"], "0").to_numpy(zero_copy_only=False) & ~numeric
     else:  # SENSEX has its name for a token; the other indices of BSE have 9999xx and no ISIN
         index = pc.equal(token, "SENSEX").to_numpy(zero_copy_only=False) | (
@@ -275,29 +272,6 @@ def _symbols(texts: dict[str, Any], kind: NDArray[np.uint8], exchange: NDArray[n
     return pc.replace_with_mask(symbols, pa.array(mask), pa.array(right, pa.string()))
 
 
-def pieces(array: Any) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32]]:
-    """Return an Arrow text array's bytes, and the start and length of each text."""
-    buffers = array.buffers()
-    offsets = np.frombuffer(buffers[1], np.int32)[array.offset : array.offset + len(array) + 1]
-    return np.frombuffer(buffers[2] or b"", np.uint8), offsets[:-1], np.diff(offsets)
-
-
-def keys_at(data: Any, starts: Any, lengths: Any) -> NDArray[np.uint64]:
-    """Return eight bytes from each start as a big-endian number, zeros beyond its length."""
-    padded = np.concatenate([data, np.zeros(8, np.uint8)])
-    # Every position seen as a number, the next one beginning a byte later.
-    everywhere = np.ndarray((len(data) + 1,), ">u8", padded, 0, (1,))
-    read = everywhere[np.minimum(starts, len(data))].astype(np.uint64)
-    found: NDArray[np.uint64] = read & _MASKS[np.minimum(lengths, 8)]
-    return found
-
-
-def keys(array: Any, skip: int = 0) -> NDArray[np.uint64]:
-    """Return eight bytes of each text, after `skip`, as a big-endian number, shape (n,)."""
-    data, starts, lengths = pieces(array)
-    return keys_at(data, starts + skip, np.maximum(lengths - skip, 0))
-
-
 def _tradable(
     texts: dict[str, Any],
     exchange: NDArray[np.uint8],
@@ -306,7 +280,8 @@ def _tradable(
 ) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
     """Return which rows have a token of their own that can be streamed, and the numbers."""
     token, isin = texts["token"], texts["isin"]
-    plain = pc.match_substring_regex(token, "^[1-9][0-9]{0,8}$")
+    digits = pc.and_not(pc.ascii_is_decimal(token), pc.starts_with(token, "0"))
+    plain = pc.and_(digits, pc.less_equal(pc.binary_length(token), _DIGITS))
     number = pc.if_else(plain, token, "0").cast(pa.int64()).to_numpy()
     # The window of an offer for sale has a row of its own; it is not the share.
     offer = pc.starts_with(isin, _OFFER).to_numpy(zero_copy_only=False)

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from breeze_lab.instruments.instrument import EXCHANGES
 from breeze_lab.instruments.spoken import squeeze
+from breeze_lab.instruments.texts import blank, squeezed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +45,7 @@ class _Names:
     def __init__(self, rows: Draft) -> None:
         self._rows, self._tier = rows, rows.tier
         self._texts, self._exchange = rows.texts, rows.exchange
-        self._symbols = _squeezed(rows.texts["symbol"])
+        self._symbols = squeezed(rows.texts["symbol"])
         self._taken: set[tuple[int, str]] = set()
 
     def give(self) -> tuple[Any, NDArray[np.bool_]]:
@@ -64,11 +65,11 @@ class _Names:
         exchanges = self._exchange[odd]
         usual = _usual(exchanges, texts)
         # Squeezed all at once: one by one is half the work of naming.
-        squeezed = _squeezed(usual)
-        self._taken = self._met(pc.unique(squeezed), crowd)
+        short_of = squeezed(usual)
+        self._taken = self._met(pc.unique(short_of), crowd)
         of = list(zip(
             odd.tolist(), exchanges.tolist(), self._symbols.take(where).to_pylist(),
-            usual.to_pylist(), squeezed.to_pylist(), strict=True,
+            usual.to_pylist(), short_of.to_pylist(), strict=True,
         ))  # fmt: skip
         of.sort(key=lambda one: one[0] not in first)  # stable: else in the order of the file
         for row, exchange, symbol, name, short in of:
@@ -87,7 +88,7 @@ class _Names:
         mask = np.zeros(len(group), bool)
         mask[list(names)] = True
         some = pa.array([names[row] for row in sorted(names)], pa.string())
-        none = pa.repeat(pa.scalar("", pa.string()), len(group))
+        none = blank(len(group))
         given = pc.replace_with_mask(none, pa.array(mask), some)
         given = pc.if_else(pa.array(fund), self._texts["code"], given)
         return given, kept
@@ -147,7 +148,3 @@ def _usual(exchanges: NDArray[np.uint8], texts: Mapping[str, Any]) -> Any:
     coded = pc.binary_join_element_wise(texts["symbol"], texts["code"], "~")
     number = pc.match_substring_regex(texts["token"], "^0*[1-9][0-9]*$")
     return pc.if_else(nse, dashed, pc.if_else(number, texts["token"], coded))
-
-
-def _squeezed(array: Any) -> Any:
-    return pc.replace_substring(pc.utf8_upper(array), " ", "")
