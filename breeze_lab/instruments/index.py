@@ -35,8 +35,10 @@ _KINDS_INDEX: Final = KINDS.index("index")
 _WORD: Final = np.zeros(256, bool)
 _WORD[[*b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ&"]] = True
 _WORD[128:] = True
-_BASE36: Final = np.full(256, 36, np.uint64)
-_BASE36[[*b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"]] = np.arange(36, dtype=np.uint64)
+_BASE36: Final = np.full(256, 36, np.uint8)
+_BASE36[[*b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"]] = np.arange(36, dtype=np.uint8)
+#: Letters of an ISIN.
+_ISIN: Final = 12
 
 
 @dataclass(slots=True)
@@ -71,7 +73,15 @@ class Words:
 
 
 def words(texts: dict[str, Any], kind: NDArray[np.uint8]) -> Words:
-    """Return the words and names of a draft (or any listed rows)."""
+    """Return the words and names of a draft.
+
+    Parameters
+    ----------
+    texts
+        Arrow text arrays of shape (rows,), by the names in a `Draft`.
+    kind
+        Shape (rows,): indices into `KINDS`.
+    """
     found, of_row = _words(texts["name"])
     order = _sorted(found)
     found = found[order]
@@ -116,13 +126,13 @@ def _names(
     named = np.flatnonzero(pc.not_equal(texts["listed_as"], "").to_numpy(zero_copy_only=False))
     index = np.flatnonzero(kind == _KINDS_INDEX)
     parts = [
-        (texts["symbol"], rows, SYMBOL),
-        (texts["listed_as"].take(pa.array(named)), rows[named], OWN),
-        (texts["name"].take(pa.array(index)), rows[index], INDEX_NAME),
-        (texts["token"].take(pa.array(index)), rows[index], INDEX_NAME),
-        (texts["code"], rows, CODE),
+        (texts["short"], rows, SYMBOL),
+        (squeezed(texts["listed_as"].take(pa.array(named))), rows[named], OWN),
+        (squeezed(texts["name"].take(pa.array(index))), rows[index], INDEX_NAME),
+        (squeezed(texts["token"].take(pa.array(index))), rows[index], INDEX_NAME),
+        (squeezed(texts["code"]), rows, CODE),
     ]
-    found = np.concatenate([keys(squeezed(array)) for array, _, _ in parts])
+    found = np.concatenate([keys(array) for array, _, _ in parts])
     whose = np.concatenate([of for _, of, _ in parts])
     kinds = np.repeat(
         np.array([number for *_, number in parts], np.uint32), [len(of) for _, of, _ in parts]
@@ -156,15 +166,15 @@ def _words(array: Any) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
 
 def _isins(array: Any) -> NDArray[np.uint64]:
     """Return the number of each ISIN, 0 for what is none; few enough to be looked through."""
-    capitals = upper(array)
-    length = pieces(capitals)[2]
-    value, fine = np.zeros(len(length), np.uint64), length == 12  # noqa: PLR2004 - an ISIN's
-    for skip, count in ((0, 8), (8, 4)):
-        letters = keys(capitals, skip)
-        for at in range(count):
-            digit = _BASE36[letters >> np.uint64(56 - 8 * at) & np.uint64(0xFF)]
-            fine &= digit < 36  # noqa: PLR2004 - base 36
-            value = value * np.uint64(36) + digit
+    data, starts, length = pieces(upper(array))
+    value, fine = np.zeros(len(length), np.uint64), length == _ISIN
+    # Every position seen as an ISIN's letters, the next one beginning a byte later.
+    padded = np.concatenate([data, np.zeros(_ISIN, np.uint8)])
+    everywhere = np.ndarray((len(data) + 1,), f"V{_ISIN}", padded, 0, (1,))
+    digits = _BASE36.take(everywhere[starts].view(np.uint8)).reshape(-1, _ISIN)
+    for digit in digits.T:
+        fine &= digit < 36  # noqa: PLR2004 - base 36
+        value = value * np.uint64(36) + digit
     found: NDArray[np.uint64] = np.where(fine, value, np.uint64(0))
     return found
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from breeze_lab.instruments import names
 from breeze_lab.instruments.instrument import EXCHANGES, INDEX_SYMBOLS, KINDS
-from breeze_lab.instruments.texts import blank, keys, pieces
+from breeze_lab.instruments.texts import blank, keys, letters, pieces, replaced, squeezed
 from breeze_lab.instruments.tiers import TIERS
 
 if TYPE_CHECKING:
@@ -127,6 +127,7 @@ def draft(tables: Sequence[Table], pairs: Sequence[Part]) -> Draft:
     exchange = np.concatenate([np.full(len(part.lines), part.exchange, np.uint8) for part in parts])
     kind = np.concatenate([part.kind for part in parts])
     texts["symbol"] = _symbols(texts, kind, exchange)
+    texts["short"] = squeezed(texts["symbol"])
     warnings: list[str] = []
     tradable, number = _tradable(texts, exchange, kind, warnings)
 
@@ -245,12 +246,14 @@ def _no_star(array: Any) -> Any:
 
 def _clean(array: Any) -> Any:
     """Return texts without outer blanks and control characters."""
+    if letters(array).min(initial=_BLANK + 1) > _BLANK:
+        return array
     data, starts, length = pieces(array)
     some = length > 0
     starts, ends = starts[some], (starts + length)[some] - 1
     if (data[starts] <= _BLANK).any() or (data[ends] <= _BLANK).any():
         array = pc.utf8_trim_whitespace(array)
-        data = pieces(array)[0]
+        data = letters(array)
     if (data < _BLANK).any():  # a control character has no business in a name
         array = pc.replace_substring_regex(array, r"[\x00-\x1f]", " ")
     return array
@@ -267,9 +270,7 @@ def _symbols(texts: dict[str, Any], kind: NDArray[np.uint8], exchange: NDArray[n
         INDEX_SYMBOLS.get(code, symbol or (code if exchange[at] == _BSE else token))
         for at, code, symbol, token in zip(index, codes, own, tokens, strict=True)
     ]
-    mask = np.zeros(len(symbols), bool)
-    mask[index] = True
-    return pc.replace_with_mask(symbols, pa.array(mask), pa.array(right, pa.string()))
+    return replaced(symbols, index, pa.array(right, pa.string()))
 
 
 def _tradable(
@@ -306,10 +307,10 @@ def _tiers(rows: Draft) -> NDArray[np.uint8]:
     first, second = keys(texts["isin"]), keys(texts["isin"], 4)
     issuer = first >> np.uint64(40)
     class_ = second >> np.uint64(24) & np.uint64(0xFFFF)  # positions 8 and 9
-    ine = np.isin(issuer, _ISSUERS)
+    ine = (issuer == _ISSUERS[0]) | (issuer == _ISSUERS[1])
     share = ine & (class_ == _TWO[0])
     unit = issuer == _UNITS
-    trust = ine & np.isin(class_, _TWO[1:])
+    trust = ine & ((class_ == _TWO[1]) | (class_ == _TWO[2]))
     main = pc.equal(texts["series"], "EQ").to_numpy(zero_copy_only=False)
     nse, index = exchange == _NSE, rows.kind == _INDEX
     of_nse = texts["isin"].filter(pa.array(nse & tradable & (first > 0)))

