@@ -27,7 +27,7 @@ __all__ = ["compile_archive", "parts"]
 _HEAVY = 2
 
 
-def compile_archive(archive: Archive) -> tuple[list[bytes | memoryview], Report]:
+def compile_archive(archive: Archive) -> tuple[list[bytes], Report]:
     """Return the parts of the compiled file, and what became of every row.
 
     Raises
@@ -127,7 +127,7 @@ def parts(
     derivatives: contracts.Contracts,
     indexed: dict[str, NDArray[Any]],
     report: Report,
-) -> list[bytes | memoryview]:
+) -> list[bytes]:
     """Return the parts of the file of these rows."""
     found: dict[str, Any] = {
         "exchange": cash.exchange, "kind": cash.kind, "tier": cash.tier,
