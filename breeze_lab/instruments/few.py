@@ -32,7 +32,9 @@ def few(instruments: Iterable[Instrument]) -> bytes:
     none = pa.array([""] * len(cash), pa.string())
     texts = {**listed.texts, "second": none, "short": squeezed(listed.texts["symbol"])}
     indexed = index.build(listed, index.words(texts, listed.kind))
-    return b"".join(compiling.parts(listed, _contracts(all_of), indexed, Report()))
+    contracts = _contracts(all_of)
+    terms = compiling.terms_of(contracts)
+    return b"".join(compiling.parts(listed, contracts, terms, indexed, Report()))
 
 
 def _listed(cash: list[Instrument]) -> Listed:
