@@ -254,7 +254,7 @@ class Hub:
         self.frames += 1
         try:
             value = decode_frame(_frame(raw))
-        except (BadResponse, msgspec.DecodeError, RecursionError) as exc:
+        except (BadResponse, msgspec.MsgspecError, ValueError, RecursionError) as exc:
             self.on_malformed(str(exc))
             return
         lines = self._by_room.get(value.room)
