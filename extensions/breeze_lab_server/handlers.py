@@ -75,6 +75,12 @@ class StaticHandler(JupyterHandler):
 
     auth_resource = RESOURCE
 
+    async def prepare(self) -> None:  # type: ignore[override]  # theirs takes an option
+        """Serve no script of a foreign page, as the API's routes do not."""
+        await super().prepare()
+        if not self.check_origin():
+            raise web.HTTPError(404)
+
     @web.authenticated
     @authorized("read", RESOURCE)  # type: ignore[untyped-decorator]
     async def get(self, name: str) -> None:
@@ -124,6 +130,8 @@ class FeedHandler(WebSocketMixin, websocket.WebSocketHandler, JupyterHandler):
     @authorized("execute", RESOURCE)  # type: ignore[untyped-decorator]
     async def get(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         """Open the websocket for a user who may, from a page of this server's."""
+        if not self.check_origin():
+            raise web.HTTPError(403)
         await super().get(*args, **kwargs)
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
