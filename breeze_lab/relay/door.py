@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 
 from breeze_lab.bars import Interval
 from breeze_lab.errors import BreezeLabError, FeedError, SettingsError, SubscriptionRefused
-from breeze_lab.relay import JSON, MSGPACK, messages
+from breeze_lab.relay import JSON, MSGPACK, messages, metrics
 from breeze_lab.relay.market import Codec
 from breeze_lab.relay.shared import refuse_ended
 from breeze_lab.relay.upstream import Login
@@ -60,6 +60,7 @@ class Door:
         self.stop = asyncio.Event()
         self._on_login = on_login
         self._connections: set[ServerConnection] = set()
+        self._budget = metrics.Budget()
 
     @contextlib.asynccontextmanager
     async def open(self, path: Path) -> AsyncIterator[None]:
@@ -148,17 +149,25 @@ class Door:
                 _ok(consumer, request.id)
             case messages.Status():
                 consumer.post({"op": "status", "id": request.id, **self.hub.status()})
+            case messages.Peek():
+                consumer.post({"op": "peek", "id": request.id, **self._peek(consumer, request)})
+            case messages.Metrics():
+                budget = await self._budget.look()
+                text = metrics.render(self.hub.status(), budget)
+                consumer.post({"op": "metrics", "id": request.id, "text": text})
             case messages.Shutdown():
                 _ok(consumer, request.id)
                 _log.info("Asked to end by %s.", consumer.name)
                 # The answer leaves first; a server that stops drops what still waits.
                 asyncio.get_running_loop().call_later(_LAST_WORDS_S, self.stop.set)
 
+    def _peek(self, consumer: Consumer, request: messages.Peek) -> dict[str, Any]:
+        intervals = _intervals(request.bars)
+        wanted = [(item.key, item.room, item.anchor_s) for item in request.instruments]
+        return self.hub.peek(consumer.codec, wanted, intervals)
+
     def _subscribe(self, consumer: Consumer, request: messages.Subscribe) -> None:
-        try:
-            intervals = [Interval.parse(label) for label in request.bars]
-        except SettingsError as exc:
-            raise SubscriptionRefused(str(exc)) from exc
+        intervals = _intervals(request.bars)
         wanted = [(item.key, item.room, item.anchor_s) for item in request.instruments]
         for key, room, _ in wanted:
             if room.partition(".")[2].startswith("2"):
@@ -167,6 +176,13 @@ class Door:
             consumer, request.id, wanted, intervals,
             every=request.delivery == "every", ticks=request.ticks, market=request.market,
         )  # fmt: skip
+
+
+def _intervals(labels: list[str]) -> list[Interval]:
+    try:
+        return [Interval.parse(label) for label in labels]
+    except SettingsError as exc:
+        raise SubscriptionRefused(str(exc)) from exc
 
 
 def _ok(consumer: Consumer, request_id: int) -> None:

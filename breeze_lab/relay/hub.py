@@ -182,6 +182,42 @@ class Hub:
         watch = consumer.watches[key] = line.watches[consumer.number] = Watch(consumer, line)
         return watch
 
+    def peek(
+        self, codec: Codec, wanted: Iterable[tuple[str, str, int]], intervals: Iterable[Interval]
+    ) -> dict[str, Any]:
+        """Return what is known of instruments, for whoever does not want to hear more.
+
+        Parameters
+        ----------
+        wanted
+            Key, room and anchor of each.
+
+        Returns
+        -------
+        dict
+            ``market``; ``found``: for each key that is streamed ``tick`` (a row, or
+            None before the first) and ``bars`` (rows of the intervals somebody holds).
+        """
+        found: dict[str, Any] = {}
+        intervals = list(intervals)
+        for key, room, anchor_s in wanted:
+            lines = self._by_room.get(room)
+            if not lines:
+                continue
+            last = next((line.last for line in lines if line.last is not None), None)
+            # The last tick is the same in every line of the room; bars count from the anchor.
+            held = {
+                interval: line.series[interval]
+                for line in lines
+                for interval in intervals
+                if line.anchor_s == anchor_s and interval in line.series
+            }
+            found[key] = {
+                "tick": None if last is None else last.encoded(codec),
+                "bars": [row.encoded(codec) for series in held.values() for row in series.rows()],
+            }
+        return {"market": self.market, "found": found}
+
     def sweep(self, linger_s: float = LINGER_S) -> None:
         """Forget lines and bars nobody has wanted for `linger_s`."""
         before = time.monotonic() - linger_s
@@ -279,6 +315,7 @@ class Hub:
             "upstream": {**self.upstream.state.to_dict(), "epoch": self.upstream.epoch},
             "rooms": list(self.upstream.rooms),
             "frames": self.frames,
+            "ticks": sum(self._sequences.values()),
             "malformed": self.malformed,
             "unasked": self.unasked,
             "last_tick_age_s": self._age_s(),
