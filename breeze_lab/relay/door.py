@@ -152,7 +152,7 @@ class Door:
             case messages.Peek():
                 consumer.post({"op": "peek", "id": request.id, **self._peek(consumer, request)})
             case messages.Metrics():
-                budget = await self._budget.look()
+                budget = await asyncio.to_thread(self._budget.look)
                 text = metrics.render(self.hub.status(), budget)
                 consumer.post({"op": "metrics", "id": request.id, "text": text})
             case messages.Shutdown():

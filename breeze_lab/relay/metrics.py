@@ -8,7 +8,6 @@ number in there becomes a gauge named after its place.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import math
 import re
@@ -48,7 +47,7 @@ class Budget:
 
     Notes
     -----
-    The vault is read in a thread, once for each login.
+    Blocking: the vault is read once for each login, the meter's book every time.
     """
 
     def __init__(self) -> None:
@@ -56,17 +55,17 @@ class Budget:
         self._serial = ""
         self._meter: CallMeter | None = None
 
-    async def look(self) -> dict[str, Any] | None:
+    def look(self) -> dict[str, list[int]] | None:
         """Return ``minute`` and ``today``, each ``[used, limit]``; None when nobody is logged in.
 
         A market without limits has none either. Never raises.
         """
         try:
-            return await asyncio.to_thread(self._look)
+            return self._look()
         except BreezeLabError:
             return None
 
-    def _look(self) -> dict[str, Any] | None:
+    def _look(self) -> dict[str, list[int]] | None:
         now = accounts.facts()
         if now is None or now.endpoints.get("calls") == "free":
             return None
