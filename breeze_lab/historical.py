@@ -167,9 +167,20 @@ def candles(
 
 
 def bars(
-    session: Session, instrument: Instrument, interval: Interval, start: datetime, end: datetime
+    session: Session,
+    instrument: Instrument,
+    interval: Interval,
+    start: datetime,
+    end: datetime,
+    *,
+    priority: Priority | None = None,
 ) -> list[Bar]:
     """Return what `candles` returns as plain values, for processes that do without pandas.
+
+    Parameters
+    ----------
+    priority
+        Of its calls; by default that of somebody who waits, or of a backfill when they are many.
 
     Returns
     -------
@@ -184,7 +195,7 @@ def bars(
     native = _SOURCE.get(interval, interval)
     native_start, first = _beginning(instrument, interval, start)
     windows = plan(instrument, interval, native_start, end)
-    priority: Priority = "interactive" if len(windows) <= _FEW_CALLS else "backfill"
+    priority = priority or ("interactive" if len(windows) <= _FEW_CALLS else "backfill")
     found: dict[datetime, Bar] = {}
     now = clock.now()
     try:
