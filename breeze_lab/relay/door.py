@@ -150,7 +150,10 @@ class Door:
             case messages.Status():
                 consumer.post({"op": "status", "id": request.id, **self.hub.status()})
             case messages.Peek():
-                consumer.post({"op": "peek", "id": request.id, **self._peek(consumer, request)})
+                wanted = [(one.key, one.room, one.anchor_s) for one in request.instruments]
+                intervals = [Interval.parse(label) for label in request.bars]
+                found = self.hub.peek(consumer.codec, wanted, intervals)
+                consumer.post({"op": "peek", "id": request.id, **found})
             case messages.Metrics():
                 budget = await asyncio.to_thread(self._budget.look)
                 text = metrics.render(self.hub.status(), budget)
@@ -161,13 +164,11 @@ class Door:
                 # The answer leaves first; a server that stops drops what still waits.
                 asyncio.get_running_loop().call_later(_LAST_WORDS_S, self.stop.set)
 
-    def _peek(self, consumer: Consumer, request: messages.Peek) -> dict[str, Any]:
-        intervals = _intervals(request.bars)
-        wanted = [(item.key, item.room, item.anchor_s) for item in request.instruments]
-        return self.hub.peek(consumer.codec, wanted, intervals)
-
     def _subscribe(self, consumer: Consumer, request: messages.Subscribe) -> None:
-        intervals = _intervals(request.bars)
+        try:
+            intervals = [Interval.parse(label) for label in request.bars]
+        except SettingsError as exc:
+            raise SubscriptionRefused(str(exc)) from exc
         wanted = [(item.key, item.room, item.anchor_s) for item in request.instruments]
         for key, room, _ in wanted:
             if room.partition(".")[2].startswith("2"):
@@ -176,13 +177,6 @@ class Door:
             consumer, request.id, wanted, intervals,
             every=request.delivery == "every", ticks=request.ticks, market=request.market,
         )  # fmt: skip
-
-
-def _intervals(labels: list[str]) -> list[Interval]:
-    try:
-        return [Interval.parse(label) for label in labels]
-    except SettingsError as exc:
-        raise SubscriptionRefused(str(exc)) from exc
 
 
 def _ok(consumer: Consumer, request_id: int) -> None:
