@@ -96,3 +96,36 @@ def test_it_shows_what_became_of_every_instrument(table, home):
     finally:
         server.close()
         feed.connect().close()
+
+
+def test_a_lost_stream_shows_and_leaves_a_gap(table, home):
+    """Off while the broker is away, with the reason; afterwards live again, the gap counted."""
+    server = StreamServer()
+    try:
+        own = feed.connect()
+        own.login(**stream_login(server))
+        with own.subscribe(Share()):
+            until(lambda: server.rooms, "the join")
+            say(table, "here")
+
+            def row():
+                found = json.loads(table.table)
+                return found["rows"][0] if found.get("rows") else {}
+
+            def tick():
+                server.emit(quote("4.1!2885", 101.0, 10, int(clock.now().timestamp())))
+                return row().get("mood") == "live"
+
+            until(tick, "a tick")
+            server.down()
+            until(lambda: row()["mood"] == "off", "the loss")
+            found = json.loads(table.table)
+            assert found["mood"] != "live"
+            assert "connecting" in found["says"]["upstream"]
+            server.up()
+            until(lambda: server.rooms, "the join", 60)
+            until(lambda: tick() and row()["gaps"], "ticks and the gap")
+            assert "gaps" in json.loads(table.table)["says"]  # at night none of them counts
+    finally:
+        server.close()
+        feed.connect().close()

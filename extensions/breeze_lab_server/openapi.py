@@ -37,15 +37,17 @@ You get:
 
 - `welcome`: `protocol`, `life` (of the relay: sequences belong to it), `upstream`.
 - `snapshot`: the `id` of the subscription, `ticks` and `bars` as they stand; updates follow it.
-- `batch`: `ticks`, `bars`, `lost` (`[key, first, last, cause]`: sequences a slow client lost).
-  More members may come; skip what you do not know.
+- `batch`: `ticks`, `bars`, `lost` (`[key, first, last, cause]`: sequences a slow client lost),
+  `gaps` (`[key, from_ms, to_ms, cause, state]`: a silence of the feed, `to_ms` null while it is
+  open). More members may come; skip what you do not know.
 - `state`: `upstream`, when the connection to the broker changes.
 - `ok`, `status`, `peek`, `error` (`error`, `message`): answers, with your `id`.
 
 A tick is `[key, sequence, epoch, exchange_time_s, received_ms, last, open, high, low,
 previous_close, change_percent, bid, bid_quantity, ask, ask_quantity, last_quantity, average_price,
 volume, open_interest]`; a bar is `[key, interval, start_s, open, high, low, close, volume,
-open_interest, complete, forming]`. Times are Unix seconds, `received_ms` milliseconds.
+open_interest, complete, forming]`, and true behind it when history was put into it. Times are Unix
+seconds, those called `_ms` milliseconds.
 
 Close codes: 1008 you did not speak the protocol, 1012 the relay is started again: come back, 1013
 no relay could be started, 1001 the server stops.
