@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import sys
+
 import pytest
 from prometheus_text import read
 from relay_home import Client, Share, relay_home, stream_login
 from stream_server import StreamServer, quote
 from waiting import until
 
-from breeze_lab import clock
+from breeze_lab import clock, processes, relay_command
+from breeze_lab.errors import ProcessError
 from breeze_lab.relay import metrics
 
 STATUS = {
@@ -154,3 +159,20 @@ def test_a_peek_tells_the_last_tick_and_wants_nothing(home, server):
         assert [bar[1] for bar in found["bars"]] == ["1m"]
         assert client.ask("peek", instruments=wanted, bars=["7m"])["op"] == "error"
         assert server.rooms == {"4.1!2885"}
+
+
+def test_a_scraper_keeps_no_relay_alive(home):
+    """Asked for its metrics all the time, a relay nobody listens to ends when its time is up."""
+    command = [sys.executable, "-m", "breeze_lab.relay", "--idle-exit", "1"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as relay:
+        try:
+            until(lambda: processes.running(home.runtime, "relay"), "the relay")
+
+            def ended():
+                with contextlib.suppress(ProcessError):
+                    relay_command.ask("metrics")
+                return relay.poll() is not None
+
+            until(ended, "its end", 15)
+        finally:
+            relay.kill()

@@ -41,6 +41,8 @@ _log: Final = logging.getLogger(__name__)
 MAX_ROOMS: Final = 2000
 #: A room nobody wants is left after this long.
 LINGER_S: Final = 5.0
+#: Who stays no longer and wants nothing only asked how things stand.
+_PASSING_S: Final = 5.0
 _frame: Final = msgspec.json.Decoder().decode
 
 
@@ -62,6 +64,8 @@ class Hub:
         self.started = time.monotonic()
         #: Monotonic time since which nobody is connected, None while somebody is.
         self.alone_since: float | None = time.monotonic()
+        #: When each consumer came, and since when nobody else was there then.
+        self._came: dict[int, tuple[float, float | None]] = {}
         self.frames = self.unasked = 0
         self.quarantine = Quarantine()
         #: Whose prices flow: of the login, or, before one, of the first who asked.
@@ -79,6 +83,7 @@ class Hub:
         """Welcome a new consumer."""
         self._numbers += 1
         consumer = self.consumers[self._numbers] = Consumer(self._numbers, codec)
+        self._came[self._numbers] = time.monotonic(), self.alone_since
         self.alone_since = None
         consumer.post(
             {
@@ -90,10 +95,14 @@ class Hub:
 
     def detach(self, consumer: Consumer) -> None:
         """Let go of a consumer and of what it held."""
+        now = time.monotonic()
+        came, alone_before = self._came.pop(consumer.number, (now, None))
+        passing = not consumer.watches and now - came < _PASSING_S
         self.unsubscribe(consumer, list(consumer.watches))
         self.consumers.pop(consumer.number, None)
         if not self.consumers:
-            self.alone_since = time.monotonic()
+            # A scraper that asks every few seconds keeps no relay alive.
+            self.alone_since = alone_before if passing and alone_before is not None else now
 
     def subscribe(
         self,

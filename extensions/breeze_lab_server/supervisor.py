@@ -172,6 +172,7 @@ class Supervisor:
         async with contextlib.AsyncExitStack() as stack:
             connection = await self._open()
             stack.push_async_callback(connection.close)
+            await connection.send(json.dumps({"op": "hello", "client": "the Jupyter server"}))
             await connection.send(json.dumps(request))
             async for frame in connection:
                 message: dict[str, Any] = json.loads(frame)
