@@ -276,6 +276,16 @@ def test_a_quote_is_fetched_only_when_asked(api):
         assert api.call("GET", f"quotes?fetch=1&names={urllib.request.quote(many)}")[0] == 400
 
 
+def test_who_may_only_read_spends_no_calls(api):
+    """Without the right to execute: what the relay holds, and 403 for what costs a call."""
+    refused = {"X-Refuse": "execute breeze-lab"}
+    used = session.current().meter.used_today
+    assert api.call("GET", "quotes?names=WIPRO", **refused)[0] == 200
+    assert api.call("GET", "quotes?names=WIPRO&fetch=1", **refused)[0] == 403
+    assert api.call("GET", "candles?name=WIPRO&interval=1d", **refused)[0] == 403
+    assert session.current().meter.used_today == used
+
+
 def test_candles_end_with_the_relay_s_bars(api):
     """Bars it heard whole are its own and cost nothing; what lies before comes from history."""
     lease = api.call("POST", "subscriptions", {"names": ["RELIANCE"], "bars": ["1s"]})[1]

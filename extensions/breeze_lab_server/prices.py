@@ -83,6 +83,8 @@ class QuotesHandler(_Prices):
         """Answer from the relay; with ``fetch=1`` the broker is asked for what it lacks."""
         wanted, market = self.names(), self.market()
         fetch = self.get_query_argument("fetch", "") == "1"
+        if fetch:
+            await self.must_execute("fetch=1")
         try:
             market, instruments = await self.found(wanted, market)
             held, why = await self.peek(list(instruments.values()), market)
@@ -133,6 +135,8 @@ class CandlesHandler(_Prices):
                     f"{len(windows)} calls of the budget and this request allows {most}. Ask for "
                     f"less, or allow more with calls= (at most {MOST_CALLS})."
                 )
+            if windows:
+                await self.must_execute("a call of the budget")
             past = (
                 await asyncio.to_thread(_history, market, instrument, interval, start, until)
                 if windows

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from http import HTTPStatus
+from inspect import isawaitable
 from typing import Any, Final
 
 from jupyter_server.base.handlers import APIHandler
@@ -76,6 +77,19 @@ class Rest(APIHandler):
         kind = HTTPStatus(status_code).phrase.replace(" ", "").replace("-", "")
         self.log.warning("Refused with %d: %s", status_code, message)
         self.finish(json.dumps({"error": kind, "message": message, "nearest": []}))
+
+    async def must_execute(self, what: str) -> None:
+        """Refuse who may only read: `what` costs something.
+
+        Raises
+        ------
+        tornado.web.HTTPError
+        """
+        allowed = self.authorizer.is_authorized(self, self.current_user, "execute", RESOURCE)
+        if isawaitable(allowed):
+            allowed = await allowed
+        if not allowed:
+            raise web.HTTPError(403, f"{what} needs the right to execute {RESOURCE}")
 
     # -- what the query says ------------------------------------------------
 
