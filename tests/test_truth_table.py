@@ -10,6 +10,7 @@ from stream_server import StreamServer, quote
 from waiting import until
 
 from breeze_lab import clock, feed, processes
+from breeze_lab.feed import client
 from breeze_lab.widgets import TruthTable
 
 
@@ -25,6 +26,9 @@ def table(home):
     yield found
     found.close()
     until(lambda: not found.looking, "the thread's end")
+    # Left open, it would start the relay again when the test's home ends it.
+    if client._shared is not None:
+        client._shared.close()
 
 
 def say(table, op, view="a"):
@@ -95,7 +99,6 @@ def test_it_shows_what_became_of_every_instrument(table, home):
             assert "NSE:RELIANCE" in table._repr_mimebundle_()[0]["text/html"]
     finally:
         server.close()
-        feed.connect().close()
 
 
 def test_a_lost_stream_shows_and_leaves_a_gap(table, home):
@@ -128,4 +131,3 @@ def test_a_lost_stream_shows_and_leaves_a_gap(table, home):
             assert "gaps" in json.loads(table.table)["says"]  # at night none of them counts
     finally:
         server.close()
-        feed.connect().close()
