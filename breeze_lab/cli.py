@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from breeze_lab import __version__, processes, settings
+from breeze_lab import __version__, processes, relay_command, settings
 from breeze_lab.errors import BreezeLabError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for name in ("relay", "practice", "keeper"):
                 _stop(settings.folders().runtime, name)
             return 0
-        verb = {"relay": _relay, "doctor": _doctor, "master": _master}.get(options.verb)
+        verb = {"relay": relay_command.run, "doctor": _doctor, "master": _master}.get(options.verb)
         if verb is not None:
             return verb(options)
         from breeze_lab import lab
@@ -130,8 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     master.add_argument("file", nargs="?", type=Path, help="the zip to check")
     master.add_argument("--accept", action="store_true", help="fetch: although it lost many rows")
     master.add_argument("--practice", action="store_true", help="of the practice market that runs")
-    relay = verbs.add_parser("relay", help="look at or stop the relay")
-    relay.add_argument("action", choices=("status", "start", "stop"))
+    relay_command.add_options(verbs.add_parser("relay", help="look at the live feed's process"))
     return parser
 
 
@@ -193,20 +192,6 @@ def _shipped_notebook(name: str) -> Path:
         if place.exists():
             return place
     raise BreezeLabError(f"This installation has no {name}. Install breeze-lab again.")
-
-
-def _relay(options: argparse.Namespace) -> int:
-    action = options.action
-    runtime = settings.folders().runtime
-    if action == "start":
-        processes.ensure(runtime, "relay", "breeze_lab.relay")
-    record = processes.running(runtime, "relay")
-    if action == "stop":
-        if record is not None:
-            _stop(runtime, "relay")
-        return 0
-    print(json.dumps(record) if record else "not running")
-    return 0 if record else 3
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from breeze_lab.checkup import Checkup
     from breeze_lab.lab import Status
     from breeze_lab.quotes import Quote
-    from breeze_lab.widgets import LiveChart, Search
+    from breeze_lab.widgets import LiveChart, Search, TruthTable
 
 __all__ = ["BreezeMagics"]
 
@@ -86,6 +86,19 @@ class BreezeMagics(Magics):
         if line.strip():
             raise UsageError("%breeze_status takes no arguments.")
         return lab.status()
+
+    @line_magic
+    def breeze_feed(self, line: str) -> TruthTable:
+        """Show what became of every instrument, who listens, and how the relay stands.
+
+        Asked, joined, first and last tick, ticks, gaps and age; it goes on by
+        itself while the cell is shown. A click on a heading sorts.
+        """
+        from breeze_lab.widgets import TruthTable  # noqa: PLC0415 - loads ipywidgets
+
+        if line.strip():
+            raise UsageError("%breeze_feed takes no arguments.")
+        return TruthTable()
 
     @line_magic
     def breeze_doctor(self, line: str) -> Checkup:

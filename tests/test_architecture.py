@@ -44,11 +44,12 @@ LAYERS = {
         "signin",
         "doorstep",
     },
-    "data": {"historical", "quotes", "feed", "relay"},
+    "data": {"historical", "quotes", "feed", "relay", "truth"},
     "drawing": {"charts", "_chart_scripts"},
     "surface": {
         "scrub",
         "terminal",
+        "relay_command",
         "widgets",
         "probes",
         "checkup",
