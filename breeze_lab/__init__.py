@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from breeze_lab.checkup import doctor
     from breeze_lab.lab import candles, history, master, quote, search, status
     from breeze_lab.session import login, login_practice, logout
+    from breeze_lab.streaming import stream
 
 __version__ = "0.1.0"
 
@@ -37,6 +38,7 @@ __all__ = [
     "quote",
     "search",
     "status",
+    "stream",
 ]
 
 _ROOM_OF = {
@@ -50,6 +52,7 @@ _ROOM_OF = {
     "login": "session",
     "login_practice": "session",
     "logout": "session",
+    "stream": "streaming",
 }
 
 

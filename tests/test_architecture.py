@@ -53,6 +53,7 @@ LAYERS = {
         "probes",
         "checkup",
         "lab",
+        "streaming",
         "magics",
         "cli",
         "dashboards",
