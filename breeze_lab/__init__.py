@@ -73,6 +73,7 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics: ``%load_ext breeze_lab``."""
+    from breeze_lab.feed_magics import FeedMagics  # noqa: PLC0415 - only inside IPython
     from breeze_lab.magics import BreezeMagics  # noqa: PLC0415 - only inside IPython
 
-    shell.register_magics(BreezeMagics)
+    shell.register_magics(BreezeMagics, FeedMagics)

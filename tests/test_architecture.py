@@ -54,6 +54,8 @@ LAYERS = {
         "checkup",
         "lab",
         "streaming",
+        "cells",
+        "feed_magics",
         "magics",
         "cli",
         "dashboards",
