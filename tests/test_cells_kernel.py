@@ -373,12 +373,14 @@ def test_a_restart_leaves_nothing_and_the_rerun_has_the_day(kernel, home):
     """The relay lets go of a kernel that died; a new one is there in two seconds, with bars."""
     cell = kernel.run("%%on_bar RELIANCE 1m --forming\nprint(len(bars))", "cell-9")
     before = int(lines(kernel, cell, 1)[0])
-    kernel.manager.restart_kernel(now=True)
+    kernel.manager.restart_kernel()
     kernel.client.wait_for_ready(timeout=60)
     kernel.run("import breeze_lab, pandas")
     begun = time.monotonic()
     again = kernel.run("%%on_bar RELIANCE 1m --forming\nprint(len(bars))", "cell-9")
     assert int(lines(kernel, again, 1)[0]) >= before
-    assert time.monotonic() - begun < 4.0, "two seconds, and as much for a busy machine"
+    took_s = time.monotonic() - begun
+    print(f"back after {took_s:.2f} s")
+    assert took_s < 4.0, "two seconds, and as much for a busy machine"
     clients = "breeze_lab.feed.connect().status()['clients']"
     assert kernel.ask(f"len([c for c in {clients} if c['keys']])") == "1"

@@ -162,7 +162,7 @@ class CellOutput(WatchDisplay):
             words.append(f"{watch.skipped:,} skipped")
         if watch.errors:
             words.append(f"{watch.errors:,} failed")
-        words.append(f"{clock.now():%H:%M:%S}")
+        words.append(f"as of {clock.now():%H:%M:%S}")  # a kernel that was killed changes it no more
         return _Status(self._title, *words)
 
     # -- how much was written ----------------------------------------------

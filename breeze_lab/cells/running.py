@@ -1,13 +1,12 @@
 """The bodies that run in this kernel, and everything that ends them.
 
-A rerun of their cell, an interrupt of the kernel (also while nothing runs),
-``%on_tick stop`` and the kernel's own end.
+A rerun of their cell, an interrupt of the kernel (also while nothing runs) and
+``%on_tick stop``. With the kernel they are gone: they are threads of it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import itertools
 import signal
 import threading
@@ -119,7 +118,6 @@ def _listen(shell: Any) -> None:
 
     shell.events.register("pre_run_cell", before_cell)
     shell.events.register("post_run_cell", after_cell)
-    atexit.register(lambda: stop(listed(), "the kernel ended"))
     kernel = getattr(shell, "kernel", None)
     if kernel is not None and threading.current_thread() is threading.main_thread():
         # ipykernel ignores the signal while no cell runs and puts this handler back after each.
