@@ -59,7 +59,9 @@ class CellOutput(WatchDisplay):
         self._shell, self._title, self._stream = shell, title, stream
         self._on_end = on_end
         self._parent = shell.get_parent() if hasattr(shell, "get_parent") else None
-        self._status = None if quiet else _display(_Status(title, "running"))
+        # A terminal would print each state below the one before.
+        shown = not quiet and hasattr(shell, "kernel")
+        self._status = _display(_Status(title, "running")) if shown else None
         self._status_at = 0.0
         self._value: Any = None  # the handle of the value shown in place
         self._waiting: list[Any] = []  # a value that was not due yet

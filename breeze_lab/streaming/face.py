@@ -113,6 +113,8 @@ class Stream:
         self._watches: list[weakref.ref[Watch]] = []
         self._days: dict[tuple[str, Interval], DayBars] = {}
         self._fetching = threading.Lock()  # guards _days; history is fetched once
+        now = session.peek()
+        self._market = None if now is None else now.endpoints.name
         # Without it the feed would hold the rooms of a stream that nobody holds.
         ending = weakref.finalize(self, self._store.close)
         ending.atexit = False
@@ -274,8 +276,11 @@ class Stream:
             if day is None:
                 instrument: Any = self._store.instruments[key]
                 day = self._days[key, interval] = frames.DayBars(instrument, interval)
+            now = session.joined()
+            if now is not None and now.endpoints.name != self._market:
+                now = None  # a later login to another market: its past is not this one's
             try:
-                return day.frame(session.joined(), self._store.bars(key, interval))
+                return day.frame(now, self._store.bars(key, interval))
             except BreezeLabError as exc:
                 text = f"the history of {key} could not be fetched: {exc}"
                 self._store.note("history", text, key, exc)

@@ -89,7 +89,7 @@ class Watch:
     runs, errors
         How often it ran, and how many runs failed.
     error
-        The last exception, or None.
+        The last exception with its traceback, or None.
     reason
         Why it ended; empty while it runs.
     """
@@ -232,12 +232,14 @@ class Watch:
         self.errors += 1
         self._row += 1
         line = traceback.format_exception_only(error)[-1].strip()
+        place = traceback.extract_tb(error.__traceback__)[-1]
         if self._row >= self._most_errors:
             times = "" if self._row == 1 else f" ({self._row} times in a row)"
             self.reason = self.reason or f"stopped by {type(error).__name__}{times}"
         self._display.failed(self, error)
-        text = f"the function {self.name} failed: {line}"
-        self._store.note("callback", text, event=error, warn=self._display.warns)
+        # Not the exception itself: its frames hold what the function held, maybe large frames.
+        text = f"the function {self.name} failed in line {place.lineno} of {place.filename}: {line}"
+        self._store.note("callback", text, warn=self._display.warns)
 
 
 def _raise_in(thread: threading.Thread, kind: type[BaseException]) -> None:
