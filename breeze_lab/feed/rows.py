@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from breeze_lab import clock
 from breeze_lab.bars import Bar, Interval
-from breeze_lab.feed.subscription import FeedBar, FeedState, FeedTick
+from breeze_lab.feed.subscription import FeedBar, FeedState, FeedTick, Gap
 from breeze_lab.ticks import Tick
 
-__all__ = ["bar", "state", "tick"]
+__all__ = ["bar", "gap", "state", "tick"]
 
 _INTERVALS: Final = {interval.label: interval for interval in Interval}
 
@@ -39,11 +39,18 @@ def tick(row: list[Any], room: str) -> FeedTick:
     return FeedTick(key, sequence, epoch, received_ms, quote)
 
 
+def gap(row: list[Any]) -> Gap:
+    """Return the value of a gap row."""
+    key, from_ms, to_ms, cause, state_name = row
+    end = None if to_ms is None else clock.from_epoch(to_ms / 1000)
+    return Gap(key, clock.from_epoch(from_ms / 1000), end, cause, state_name)
+
+
 def bar(row: list[Any]) -> FeedBar:
     """Return the value of a bar row."""
-    key, label, start_s, opened, high, low, close, volume, interest, whole, forming = row
+    key, label, start_s, opened, high, low, close, volume, interest, whole, forming, *healed = row
     value = Bar(
         clock.from_epoch(start_s), _INTERVALS[label], opened, high, low, close, volume, interest,
         complete=whole and not forming,
     )  # fmt: skip
-    return FeedBar(key, value, forming, whole)
+    return FeedBar(key, value, forming, whole, bool(healed))

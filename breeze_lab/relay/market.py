@@ -15,20 +15,22 @@ import msgspec
 from breeze_lab.bars import BarBuilder, Interval
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from breeze_lab.relay.consumers import Watch
+    from breeze_lab.relay.fold import Hole, Piece
     from breeze_lab.ticks import Tick
 
 __all__ = ["BARS_KEPT", "BarRow", "Codec", "Line", "Row", "Sample", "Series", "TickRow"]
 
 #: Closed bars kept for each instrument and interval.
 BARS_KEPT: Final = 1500
+#: Gaps remembered for each instrument, to heal its bars.
+HOLES_KEPT: Final = 50
 
-#: ``[key, interval, start_s, open, high, low, close, volume, open_interest, complete, forming]``
-BarRow: TypeAlias = tuple[
-    str, str, int, float, float, float, float, int, int | None, bool, bool
-]  # fmt: skip
+#: ``[key, interval, start_s, open, high, low, close, volume, open_interest, complete, forming]``,
+#: and True behind it when history was put into it.
+BarRow: TypeAlias = tuple[Any, ...]
 #: ``[key, sequence, epoch, exchange_time_s, received_ms, last, open, high, low,
 #: previous_close, change_percent, bid, bid_quantity, ask, ask_quantity,
 #: last_quantity, average_price, volume, open_interest]``
@@ -86,7 +88,9 @@ class Sample(Row):
 class Series:
     """The bars of one line and interval: closed ones and the forming one."""
 
-    __slots__ = ("_closed", "_forming", "builder", "idle_since", "interval", "key", "refs")
+    __slots__ = (
+        "_closed", "_forming", "_mended_s", "builder", "idle_since", "interval", "key", "refs",
+    )  # fmt: skip
 
     def __init__(self, key: str, interval: Interval, anchor_s: int) -> None:
         """Start with no bar."""
@@ -97,6 +101,7 @@ class Series:
         self.idle_since = time.monotonic()
         self._closed: deque[tuple[int, Row]] = deque(maxlen=BARS_KEPT)
         self._forming: Row | None = None  # made when somebody asks
+        self._mended_s = -1  # opening of the forming bar that history was put into
 
     def add(self, epoch_s: int, tick: Tick) -> int | None:
         """Take a tick; return the opening second of the oldest bar it changed."""
@@ -110,7 +115,8 @@ class Series:
             self.key, self.interval.label, before, closed.open, closed.high, closed.low,
             closed.close, closed.volume, closed.open_interest, closed.complete, False,
         )  # fmt: skip
-        self._closed.append((before, Row(row)))
+        mark = (True,) if before == self._mended_s else ()
+        self._closed.append((before, Row((*row, *mark))))
         return before
 
     def rows(self, since_s: int = 0) -> list[Row]:
@@ -128,9 +134,36 @@ class Series:
             values = self.builder.values()
             if values is None:
                 return rows
-            self._forming = Row((self.key, self.interval.label, *values, self.builder.whole, True))
+            mark = (True,) if values[0] == self._mended_s else ()
+            self._forming = Row(
+                (self.key, self.interval.label, *values, self.builder.whole, True, *mark)
+            )
         rows.append(self._forming)
         return rows
+
+    def closed(self) -> list[BarRow]:
+        """Return the closed bars, oldest first."""
+        return [row.values for _, row in self._closed]
+
+    def mend(self, bars: Mapping[int, BarRow]) -> None:
+        """Put bars from history among the closed ones, by their opening second."""
+        if not bars:
+            return
+        rows = dict(self._closed)
+        rows |= {start_s: Row((*values[:11], True)) for start_s, values in bars.items()}
+        self._closed.clear()
+        self._closed.extend(sorted(rows.items(), key=_opening))
+
+    def mend_forming(
+        self, part: Sequence[Piece], volume: int, opened: float | None, *, whole: bool
+    ) -> None:
+        """Put history into the forming bar; see `BarBuilder.mend`."""
+        close = self.builder.values()
+        assert close is not None
+        high = max((piece.high for piece in part), default=close[4])
+        low = min((piece.low for piece in part), default=close[4])
+        self.builder.mend(high, low, volume, opened, whole=whole)
+        self._mended_s, self._forming = close[0], None
 
     def gap(self) -> None:
         """Note that ticks were missed."""
@@ -142,6 +175,10 @@ class Series:
         self._closed.clear()
         self._forming = None
         self.builder = BarBuilder(self.interval, self.builder.anchor_s)
+
+
+def _opening(item: tuple[int, Row]) -> int:
+    return item[0]
 
 
 class Line:
@@ -170,7 +207,19 @@ class Line:
         self.ticks = 0
         self.gaps = 0
         self.idle_since = time.monotonic()
+        #: What was known around its gaps, the newest of them.
+        self.holes: deque[Hole] = deque(maxlen=HOLES_KEPT)
         self._last: tuple[int, Tick] | None = None  # with a time, and heard without a gap since
+
+    @property
+    def heard(self) -> tuple[int, Tick] | None:
+        """The last tick and its exchange time in Unix seconds; None after a gap."""
+        return self._last
+
+    @property
+    def exchange_s(self) -> int | None:
+        """Exchange time of the last tick in Unix seconds; None after a gap."""
+        return None if self._last is None else self._last[0]
 
     def hold(self, intervals: Iterable[Interval]) -> None:
         """Keep bars of `intervals` for one more consumer."""
