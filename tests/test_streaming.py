@@ -28,6 +28,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::breeze_lab.errors.FeedWarning")
 
 ROOM = "4.1!2885"
 SECOND = 1795352160
+#: Kinds of events that warn.
+LOUD = ("lost", "gap", "state")
 NIFTY = Share("NSE:NIFTY", "4.1!NIFTY 50")
 
 
@@ -441,11 +443,36 @@ def test_losses_and_states_are_told_and_not_swallowed(feed, server):
     kinds = [event.kind for event in stream.events]
     assert kinds.count("lost") == 2
     assert "offline" in " ".join(event.text for event in stream.events if event.kind == "state")
-    assert [loss.key for loss in stream.gaps] == ["NSE:RELIANCE"] * 2
+    assert [loss.key for loss in stream.lost] == ["NSE:RELIANCE"] * 2
     until(lambda: len(told) == len(kinds), "the function")
     texts = [str(one.message) for one in said if one.category is FeedWarning]
-    assert len(texts) == 2, texts
-    assert "2 gaps" in repr(stream)
+    assert len(texts) == len({event.kind for event in stream.events} & set(LOUD)), texts
+    assert "ticks lost 2 times" in repr(stream)
+    stream.close()
+
+
+def test_a_silence_is_a_gap_with_bounds(feed, server):
+    """A cut line is told as a gap when it begins, when it ends, and stays in ``gaps`` once."""
+    stream = open_stream(feed, server)
+
+    def trading():
+        server.emit(quote(ROOM, 100.0, 1, int(time.time())))
+        return feed.status()["gaps"]["trading"]
+
+    until(trading, "proof that a market trades at this hour")
+    before = stream.last().received
+    server.cut()
+    until(lambda: stream.gaps, "the gap")
+    assert (stream.gaps[0].state, stream.gaps[0].end) == ("open", None)
+    assert "1 gap, 1 open" in repr(stream)
+    until(lambda: len(server.auths) == 2 and server.rooms, "the return")
+    with background(stream, 1):
+        server.emit(quote(ROOM, 100.0, 2, int(time.time())))
+    until(lambda: stream.gaps[0].end, "its end")
+    (gap,) = stream.gaps
+    assert abs((gap.start - before).total_seconds()) < 1.1
+    assert gap.end >= gap.start
+    assert {event.kind for event in stream.events} >= {"gap", "state"}
     stream.close()
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from breeze_lab.feed import Delivery, Feed, Lost, Streamable
+    from breeze_lab.feed import Delivery, Feed, Gap, Lost, Streamable
     from breeze_lab.instruments import Instrument
     from breeze_lab.streaming.frames import DayBars
     from breeze_lab.streaming.values import LiveBar, StreamEvent
@@ -297,7 +297,12 @@ class Stream:
         return list(self._store.events)
 
     @property
-    def gaps(self) -> list[Lost]:
+    def gaps(self) -> list[Gap]:
+        """The silences since it began, as they stand now: open, closed, healed, not healable."""
+        return self._store.silences()
+
+    @property
+    def lost(self) -> list[Lost]:
         """The ticks that will not come, as the feed told them, oldest first."""
         return [e.event for e in self.events if isinstance(e.event, feeds.Lost)]
 

@@ -48,9 +48,13 @@ def _facts(stream: Stream) -> list[str]:
     facts.append("no tick yet" if age is None else f"last {_span(age)} ago")
     if stream.dropped:
         facts.append(f"{stream.dropped:,} oldest ticks dropped")
-    told = [event for event in stream.events if event.kind in ("lost", "gap")]
-    if told:
-        facts.append(f"{len(told)} gap{'s' * (len(told) != 1)}, see .events")
+    gaps = stream.gaps
+    if gaps:
+        still = sum(gap.state == "open" for gap in gaps)
+        facts.append(f"{len(gaps)} gap{'s' * (len(gaps) != 1)}" + (f", {still} open" * bool(still)))
+    losses = len(stream.lost)
+    if losses:
+        facts.append(f"ticks lost {losses} time{'s' * (losses != 1)}, see .lost")
     running = sum(watch.running for watch in stream.watches)
     if running:
         facts.append(f"{running} function{'s' * (running != 1)}")

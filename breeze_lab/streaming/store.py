@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from breeze_lab import clock
 from breeze_lab.errors import FeedWarning
-from breeze_lab.feed import FeedBar, FeedState, FeedTick, Lost
+from breeze_lab.feed import FeedBar, FeedState, FeedTick, Gap, Lost
 from breeze_lab.streaming.values import StreamEvent
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Store:
         self.count = dict.fromkeys(self.instruments, 0)
         self.missed = dict.fromkeys(self.instruments, 0)
         self.last: dict[str, FeedTick] = {}
+        self.gaps: dict[tuple[str, datetime], Gap] = {}  # by beginning, as last told
         self.events: deque[StreamEvent] = deque(maxlen=_EVENTS)
         self._lock = threading.RLock()  # guards all of the above and below
         self._bars: dict[tuple[str, Interval], dict[datetime, FeedBar]] = {}
@@ -97,19 +98,23 @@ class Store:
                 self._take_tick(event)
             case Lost():
                 self._take_lost(event)
+            case Gap():
+                self._take_gap(event)
             case FeedState():
                 error = f": {event.error}" if event.error else ""
                 text = f"the stream is {event.state}{error}"
                 self.note("state", text, event=event, warn=event.state not in _GOOD)
 
     def take_bar(self, event: FeedEvent) -> None:
-        """Keep one bar; a bar that has closed never changes nor closes again."""
+        """Keep one bar; one that has closed is told once, also when it is healed later."""
         if not isinstance(event, FeedBar):
             return  # the subscription of the ticks tells the rest
         with self._lock:
             kept = self._bars.setdefault((event.key, event.bar.interval), {})
             known = kept.get(event.bar.start)
             if known is not None and not known.forming:
+                if event.whole and not known.whole:
+                    kept[event.bar.start] = event
                 return
             kept[event.bar.start] = event
             while len(kept) > _BARS:
@@ -144,6 +149,15 @@ class Store:
             with self._lock:
                 self.missed[lost.key] += lost.last - lost.first + 1
         self.note("lost", text, lost.key, lost)
+
+    def _take_gap(self, gap: Gap) -> None:
+        until = "on" if gap.end is None else f"to {gap.end:%H:%M:%S}"
+        text = f"no tick of {gap.key} from {gap.start:%H:%M:%S} {until} ({gap.cause}): {gap.state}"
+        with self._lock:
+            self.gaps[gap.key, gap.start] = gap
+            while len(self.gaps) > _EVENTS:
+                del self.gaps[next(iter(self.gaps))]
+        self.note("gap", text, gap.key, gap)
 
     # -- from any thread --------------------------------------------------
 
@@ -231,6 +245,11 @@ class Store:
         with self._lock:
             found = list(itertools.islice(reversed(self.ticks), count))
         return found[::-1]
+
+    def silences(self) -> list[Gap]:
+        """Return the gaps as they stand now, oldest first."""
+        with self._lock:
+            return sorted(self.gaps.values(), key=lambda gap: gap.start)
 
     def age_s(self) -> float | None:
         """Return the seconds since the newest tick came, None before the first."""

@@ -112,8 +112,13 @@ class LiveBar:
 
     @property
     def complete(self) -> bool:
-        """Whether it has closed and every tick of it was heard."""
+        """Whether it has closed and nothing of it is missing."""
         return self.event.bar.complete
+
+    @property
+    def healed(self) -> bool:
+        """Whether the broker's history was put in where ticks are missing."""
+        return self.event.healed
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # see LiveTick
@@ -127,7 +132,7 @@ class LiveBar:
 
     def __dir__(self) -> list[str]:
         fields = ("open", "high", "low", "close", "volume", "open_interest")
-        return ["instrument", "start", "interval", "forming", "complete", *fields]
+        return ["instrument", "start", "interval", "forming", "complete", "healed", *fields]
 
     def __repr__(self) -> str:
         bar = self.event.bar
