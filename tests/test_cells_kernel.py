@@ -43,7 +43,7 @@ class FrontEnd:
         session = self.client.session
         content = {
             "code": code, "silent": False, "store_history": True, "user_expressions": {},
-            "allow_stdin": False, "stop_on_error": True,
+            "allow_stdin": False, "stop_on_error": False,
         }  # fmt: skip
         metadata = {} if cell_id is None else {"cellId": cell_id}
         message = session.msg("execute_request", content, metadata=metadata)
@@ -163,8 +163,9 @@ def test_a_slow_body_blocks_nobody_and_counts_what_it_skips(kernel):
     """Cells answer at once while a body sleeps; it gets the newest tick and the count."""
     cell = kernel.run("%%on_tick RELIANCE\nimport time\ntime.sleep(1.2)\nprint(tick.sequence)")
     begun = time.monotonic()
-    assert kernel.ask("6 * 7") == "42"
-    assert time.monotonic() - begun < 1.0
+    for _ in range(4):  # a body in their way would hold up each of them
+        assert kernel.ask("6 * 7") == "42"
+    assert time.monotonic() - begun < 3.0
     numbers = [int(line) for line in lines(kernel, cell, 3)]
     assert numbers == sorted(numbers)
     until(lambda: " skipped" in kernel.status(cell), "the count")

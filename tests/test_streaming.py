@@ -426,7 +426,13 @@ def test_what_is_kept_is_bounded_and_says_so(feed, server):
     assert "keep=N" in str(said[0].message)
 
 
-def test_losses_and_states_are_told_and_not_swallowed(feed, server):
+@pytest.fixture
+def unrecorded(monkeypatch):
+    """No log of ticks, so that a relay that dies loses some."""
+    monkeypatch.setenv("BREEZE_LAB_RECORD", "off")
+
+
+def test_losses_and_states_are_told_and_not_swallowed(unrecorded, feed, server):
     """A killed relay is told as loss and state, as events, to a function, and by warnings once."""
     told = []
     with warnings.catch_warnings(record=True) as said:

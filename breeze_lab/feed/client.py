@@ -286,7 +286,7 @@ def _own_name() -> str:
     Jupyter tells a kernel the path of its notebook; its last part is enough.
     """
     notebook = os.environ.get("JPY_SESSION_NAME", "")
-    script = "" if "ipykernel" in sys.argv[0] else sys.argv[0]
+    script = "" if "ipykernel" in sys.argv[0] or sys.argv[0].startswith("-") else sys.argv[0]
     name = re.split(r"[/\\]", notebook or script)[-1]
     kernel = f"kernel {os.getpid()}"
     return f"{name[: _NAME_LENGTH - len(kernel) - 3]} ({kernel})" if name else kernel
