@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _START = "00_start_here.ipynb"
-_NOTEBOOKS = (_START, "01_break_the_market.ipynb", "02_log_in_and_find.ipynb")
+_NOTEBOOKS = (
+    _START,
+    "01_break_the_market.ipynb",
+    "02_log_in_and_find.ipynb",
+    "03_live_ticks.ipynb",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

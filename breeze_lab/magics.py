@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from breeze_lab.quotes import Quote
     from breeze_lab.widgets import LiveChart, Search, TruthTable
 
-__all__ = ["BreezeMagics"]
+__all__ = ["BreezeMagics", "reads_like_interval"]
 
 _PRACTICE_OPTIONS = {"--seed": int, "--exchange-hours": None, "--no-limits": None}
 
@@ -160,7 +160,7 @@ class BreezeMagics(Magics):
             except (IndexError, ValueError):
                 raise UsageError("--bars takes a number: %candles RELIANCE 1m --bars 500") from None
             del words[at : at + 2]
-        interval = words.pop() if len(words) > 1 and _reads_like_interval(words[-1]) else "1m"
+        interval = words.pop() if len(words) > 1 and reads_like_interval(words[-1]) else "1m"
         if not words:
             raise UsageError("Which instrument? For example: %candles RELIANCE 1m")
         return lab.candles(" ".join(words), interval, **options)
@@ -195,7 +195,8 @@ def _refuse(shell: Any, typed: list[str]) -> NoReturn:
     )
 
 
-def _reads_like_interval(word: str) -> bool:
+def reads_like_interval(word: str) -> bool:
+    """Say whether a word of a magic's line is meant as an interval."""
     from breeze_lab.bars import Interval  # noqa: PLC0415 - see breeze_login
     from breeze_lab.errors import SettingsError  # noqa: PLC0415 - see breeze_login
 
