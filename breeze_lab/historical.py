@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from breeze_lab import clock
-from breeze_lab.bars import Interval
+from breeze_lab.bars import Bar, Interval
 from breeze_lab.errors import BadResponse
 from breeze_lab.settings import MAX_CANDLES_PER_CALL
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from breeze_lab.limits import Priority
     from breeze_lab.session import Session
 
-__all__ = ["COLUMNS", "Window", "candles", "latest", "plan", "resample_frame"]
+__all__ = ["COLUMNS", "Window", "bars", "candles", "latest", "plan", "resample_frame"]
 
 #: Columns of every history frame, in order.
 COLUMNS: Final = ("open", "high", "low", "close", "volume", "open_interest")
@@ -169,6 +169,51 @@ def candles(
         instrument=instrument.key, interval=interval.label, source=session.endpoints.name
     )
     return frame
+
+
+def bars(
+    session: Session,
+    instrument: Instrument,
+    interval: Interval,
+    start: datetime,
+    end: datetime,
+    *,
+    priority: Priority = "interactive",
+) -> list[Bar]:
+    """Return the bars that open in [start, end) as values, in one call, without pandas.
+
+    Parameters
+    ----------
+    interval
+        One the broker has: 1s, 1m, 5m, 30m or 1d.
+    start, end
+        Aware times that hold at most 1,000 bars.
+
+    Raises
+    ------
+    SessionExpired, RateLimited, RequestError
+    BadResponse
+        Also when a row is no bar, and when the answer may have been cut.
+    """
+    rows = _call(session, instrument, interval, Window(start, end), priority)
+    if len(rows) >= MAX_CANDLES_PER_CALL:
+        raise BadResponse(f"History cut its answer to {len(rows)} bars.")
+    try:
+        found = [
+            Bar(
+                _opening(row), interval, float(row["open"]), float(row["high"]),
+                float(row["low"]), float(row["close"]), int(row["volume"] or 0),
+                int(row["open_interest"]) if row.get("open_interest") is not None else None,
+            )
+            for row in rows
+        ]  # fmt: skip
+    except (KeyError, TypeError, ValueError) as exc:
+        raise BadResponse(f"A row of history is no bar: {exc!r}.") from exc
+    return sorted((bar for bar in found if start <= bar.start < end), key=_start)
+
+
+def _start(bar: Bar) -> datetime:
+    return bar.start
 
 
 def latest(

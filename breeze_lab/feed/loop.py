@@ -341,12 +341,14 @@ class FeedLoop:
         for key, first, last, cause in message.get("lost", ()):
             for entry in self._hearing(key, last):
                 events.setdefault(entry, []).append(Lost(key, first, last, cause))
+        for gap in map(rows.gap, message.get("gaps", ())):
+            for entry in self._living(gap.key):
+                events.setdefault(entry, []).append(gap)
         self._ticks(message.ticks, events)
         for row in message.get("bars", ()):
             bar = rows.bar(row)
-            for entry in self._by_key.get(bar.key, ()):
-                if entry.live and bar.bar.interval in entry.intervals:
-                    events.setdefault(entry, []).append(bar)
+            for entry in self._living(bar.key, bar.bar.interval):
+                events.setdefault(entry, []).append(bar)
         for entry, found in events.items():
             entry.deliver(found)
 
@@ -364,6 +366,14 @@ class FeedLoop:
                         events[entry].append(tick)
                     else:
                         events[entry] = [tick]
+
+    def _living(self, key: str, interval: Interval | None = None) -> list[Entry]:
+        """Return the subscriptions of `key`, with its bars, that have had their snapshot."""
+        return [
+            entry
+            for entry in self._by_key.get(key, ())
+            if entry.live and (interval is None or interval in entry.intervals)
+        ]
 
     def _hearing(self, key: str, sequence: int) -> Iterator[Entry]:
         """Yield the subscriptions that have not heard `sequence` of `key` yet."""

@@ -78,10 +78,15 @@ class Memory:
 async def serve(folders: settings.Folders, idle_exit_s: float) -> None:
     """Serve until a signal, a request to end, or `idle_exit_s` without a consumer."""
     from breeze_lab.relay.door import Door  # noqa: PLC0415 - after the lock is ours
+    from breeze_lab.relay.healer import Healer  # noqa: PLC0415
     from breeze_lab.relay.hub import Hub  # noqa: PLC0415
+    from breeze_lab.relay.ledger import Ledger  # noqa: PLC0415
     from breeze_lab.relay.shared import Follower  # noqa: PLC0415
 
-    hub = Hub()
+    ticks = folders.data / "ticks"
+    ticks.mkdir(mode=0o700, exist_ok=True)
+    hub = Hub(Ledger(ticks / "gaps.sqlite", now_ms=time.time_ns() // 1_000_000))
+    hub.gaps.healer = Healer(hub.gaps)
     memory = Memory(folders.runtime / "relay-login.json")
     door = Door(hub, memory.keep)
     loop = asyncio.get_running_loop()
@@ -103,6 +108,7 @@ async def serve(folders: settings.Folders, idle_exit_s: float) -> None:
             await _until_done(hub, follower, door.stop, idle_exit_s)
     finally:
         await hub.upstream.close()
+        await hub.gaps.healer.close()
     _log.info("Relay ends.")
 
 
@@ -113,6 +119,7 @@ async def _until_done(
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _SWEEP_S)
         hub.sweep()
+        hub.gaps.look()
         await follower.look()
         alone = hub.alone_since
         if idle_exit_s and alone is not None and time.monotonic() - alone > idle_exit_s:

@@ -71,9 +71,12 @@ class _Pending:
     series: dict[Series, int] = field(default_factory=dict)
     bars: list[Row] = field(default_factory=list)
     lost: dict[str, list[Any]] = field(default_factory=dict)
+    gaps: list[list[Any]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.samples or self.latest or self.series or self.bars or self.lost)
+        return bool(
+            self.samples or self.latest or self.series or self.bars or self.lost or self.gaps
+        )
 
     def freeze_bars(self) -> None:
         """Read the bars now, because a control message follows."""
@@ -106,6 +109,8 @@ class _Pending:
             message["bars"] = [row.encoded(codec) for row in self.bars]
         if self.lost:
             message["lost"] = list(self.lost.values())
+        if self.gaps:
+            message["gaps"] = self.gaps
         return message
 
 
@@ -166,6 +171,17 @@ class Consumer:
         self._open.series.setdefault(series, since_s)
         self.wake.set()
 
+    def take_mended(self, series: Series, since_s: int) -> None:
+        """Queue bars that history changed, though newer ones may wait already."""
+        waiting = self._open.series
+        waiting[series] = min(since_s, waiting.get(series, since_s))
+        self.wake.set()
+
+    def take_gap(self, row: list[Any]) -> None:
+        """Queue what became of a gap; see `breeze_lab.relay.ledger.Entry.row`."""
+        self._open.gaps.append(row)
+        self.wake.set()
+
     def post(self, message: dict[str, Any]) -> None:
         """Queue a control message behind everything queued so far."""
         if self._open:
@@ -183,6 +199,7 @@ class Consumer:
         pending.samples = kept
         pending.latest.pop(key, None)
         pending.lost.pop(key, None)
+        pending.gaps = [row for row in pending.gaps if row[0] != key]
         pending.series = {s: since for s, since in pending.series.items() if s.key != key}
 
     def messages(self) -> list[bytes]:

@@ -19,7 +19,9 @@ from breeze_lab.errors import BadResponse, LoginError, SubscriptionRefused
 from breeze_lab.frames import Quote, decode
 from breeze_lab.relay import PROTOCOL
 from breeze_lab.relay.consumers import Consumer, Watch
+from breeze_lab.relay.gaps import Gaps
 from breeze_lab.relay.market import Line
+from breeze_lab.relay.quarantine import Quarantine
 from breeze_lab.relay.upstream import Login, State, Upstream
 from breeze_lab.ticks import Tick
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from breeze_lab.bars import Interval
+    from breeze_lab.relay.ledger import Ledger
     from breeze_lab.relay.market import Codec
 
 __all__ = ["LINGER_S", "MAX_ROOMS", "Hub"]
@@ -37,23 +40,28 @@ _log: Final = logging.getLogger(__name__)
 MAX_ROOMS: Final = 2000
 #: A room nobody wants is left after this long.
 LINGER_S: Final = 5.0
-#: Malformed frames are logged one by one only up to here.
-_LOGGED_MALFORMED: Final = 20
 
 
 class Hub:
-    """Everything the relay knows while it runs."""
+    """Everything the relay knows while it runs.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    ledger
+        Where gaps are kept; by default in memory.
+    """
+
+    def __init__(self, ledger: Ledger | None = None) -> None:
         """Know no instrument and no consumer."""
-        self.upstream = Upstream(self)
+        self.upstream = Upstream(self, {"stock": self.on_stock})
         self.consumers: dict[int, Consumer] = {}
         #: Names this life of the relay; sequences count within it.
         self.life = secrets.token_hex(8)
         self.started = time.monotonic()
         #: Monotonic time since which nobody is connected, None while somebody is.
         self.alone_since: float | None = time.monotonic()
-        self.frames = self.malformed = self.unasked = 0
+        self.frames = self.unasked = 0
+        self.quarantine = Quarantine()
         #: Whose prices flow: of the login, or, before one, of the first who asked.
         self.market: str | None = None
         self._lines: dict[tuple[str, str, int], Line] = {}
@@ -61,6 +69,7 @@ class Hub:
         #: Ticks by room; counting goes on when a room is left and joined again.
         self._sequences: dict[str, int] = {}
         self._numbers = 0
+        self.gaps = Gaps(self._by_room, self.upstream, ledger)
 
     # -- consumers --------------------------------------------------------
 
@@ -177,6 +186,7 @@ class Hub:
             line = Line(key, room, anchor_s, self._sequences.get(room, 0))
             self._lines[key, room, anchor_s] = line
             self._by_room.setdefault(room, []).append(line)
+            self.gaps.watch(room, key)
         watch = consumer.watches[key] = line.watches[consumer.number] = Watch(consumer, line)
         return watch
 
@@ -189,6 +199,7 @@ class Hub:
                 lines = self._by_room[line.room]
                 lines.remove(line)
                 if not lines:
+                    self.gaps.leave(line.room)
                     del self._by_room[line.room]
                     self.upstream.leave([line.room])
             else:
@@ -214,6 +225,7 @@ class Hub:
                 "log in again."
             )
         held = self.upstream.login_held
+        self.quarantine.hide(login.token)
         # Set before the wait, so that nobody of the old market slips in; a login that fails
         # leaves everything as it was.
         before, self.market = self.market, market
@@ -228,6 +240,8 @@ class Hub:
         ):
             for line in self._lines.values():
                 line.clear()
+        if self.gaps.ledger.market != market:
+            self.gaps.ledger.use(market)
 
     def on_state(self, state: State) -> None:
         """Tell every consumer how the stream stands."""
@@ -236,16 +250,13 @@ class Hub:
         for consumer in self.consumers.values():
             consumer.post(message)
 
-    def on_lost(self) -> None:
-        """Mark every line: ticks may be missing from here on."""
-        for line in self._lines.values():
-            line.gap()
+    def on_lost(self, cause: str) -> None:
+        """Mark every line: ticks may be missing since the last one."""
+        self.gaps.lost(cause)
 
     def on_malformed(self, reason: str) -> None:
-        """Count what could not be read; it is never fatal."""
-        self.malformed += 1
-        if self.malformed <= _LOGGED_MALFORMED:
-            _log.warning("Skipped a malformed frame: %s", reason)
+        """Count and keep what could not be read; it is never fatal."""
+        self.quarantine.add("stock", reason)
 
     def on_stock(self, raw: bytes) -> None:
         """Decode one frame, once, and hand it to the lines of its room."""
@@ -260,6 +271,8 @@ class Hub:
             self.unasked += 1
             return
         received_ms = time.time_ns() // 1_000_000
+        if value.room in self.gaps.open_rooms:
+            self.gaps.heard(value.room, received_ms, value)
         sequence = self._sequences[value.room] = self._sequences.get(value.room, 0) + 1
         for line in lines:
             line.take(value, sequence, self.upstream.epoch, received_ms)
@@ -277,7 +290,9 @@ class Hub:
             "upstream": {**self.upstream.state.to_dict(), "epoch": self.upstream.epoch},
             "rooms": list(self.upstream.rooms),
             "frames": self.frames,
-            "malformed": self.malformed,
+            "malformed": self.quarantine.count,
+            "quarantine": self.quarantine.rows(),
+            "gaps": self.gaps.status(),
             "unasked": self.unasked,
             "last_tick_age_s": self._age_s(),
             "consumers": len(self.consumers),
@@ -312,5 +327,7 @@ class Hub:
             "ticks": line.ticks,
             "sequence": line.sequence,
             "gaps": line.gaps,
+            "gap": self.gaps.of(line.room, line.key),
+            **self.gaps.pulse(line.room),
             "intervals": [interval.label for interval in line.series],
         }
