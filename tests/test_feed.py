@@ -16,10 +16,11 @@ from relay_home import Share, ask, practice_login, practice_market, relay_home, 
 from stream_server import TOKEN, StreamServer, quote
 from waiting import until
 
-from breeze_lab import processes, session, settings
+from breeze_lab import clock, processes, session, settings
 from breeze_lab.bars import Interval
 from breeze_lab.errors import FeedDisconnected, FeedError, LoginError, SubscriptionRefused
-from breeze_lab.feed import Feed, FeedBar, FeedState, FeedTick, Lost, Subscription, connect
+from breeze_lab.feed import Feed, FeedBar, FeedState, FeedTick, Lost, Subscription, connect, rows
+from breeze_lab.ticks import Tick
 
 NIFTY = Share("NSE:NIFTY", "4.1!NIFTY 50")
 
@@ -363,3 +364,20 @@ def test_importing_the_feed_loads_no_third_party():
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"
+
+
+def test_tick_is_made_from_its_row_when_it_is_asked_for():
+    """A row read as it lies gives the values of the row, and equals a tick made by hand."""
+    row = ["k", 7, 2, 1_795_352_160, 1_795_352_160_123, 2, 1.5, 3.0, 1.0, 1.9, 0.5, 1.9, 5, 2.1, 6,
+           1, 2.0, 900, None]  # fmt: skip
+    read = rows.tick(row, "4.1!1")
+    assert read.tick == Tick(
+        "4.1!1", clock.from_epoch(1_795_352_160), 2.0, 1.5, 3.0, 1.0, 1.9, 0.5, 1.9, 5, 2.1, 6, 1,
+        2.0, 900,
+    )  # fmt: skip
+    assert read.tick is read.tick
+    made = FeedTick("k", 7, 2, 1_795_352_160_123, read.tick)
+    assert (made, hash(made), repr(made)) == (read, hash(read), repr(read))
+    assert made != FeedTick("k", 8, 2, 1_795_352_160_123, read.tick)
+    with pytest.raises(AttributeError):
+        made.sequence = 8

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from breeze_lab import errors, processes
 from breeze_lab.feed import rows
-from breeze_lab.feed.subscription import FeedBar, FeedState, FeedTick, Lost, Snapshot
+from breeze_lab.feed.subscription import FeedBar, FeedState, Lost, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from breeze_lab.bars import Interval
     from breeze_lab.feed.subscription import Delivery, FeedEvent, Subscription
+    from breeze_lab.feed.ticks import Batch, FeedTick
     from breeze_lab.settings import Folders
 
 __all__ = ["Entry", "FeedLoop"]
@@ -33,6 +34,8 @@ __all__ = ["Entry", "FeedLoop"]
 _log: Final = logging.getLogger(__name__)
 
 _LONGEST_DELAY_S: Final = 3.0
+#: Least time between two batches: a callback runs soon, and a busy relay batches more by itself.
+_FLUSH_MS: Final = 2
 #: A snapshot of 2,000 instruments with 1,500 bars each is not a small message.
 _LARGEST_MESSAGE: Final = 2**30
 
@@ -91,6 +94,8 @@ class FeedLoop:
         """Wait for `run`."""
         import msgspec  # noqa: PLC0415 - importing the feed costs nothing
 
+        from breeze_lab.feed import ticks  # noqa: PLC0415 - loads msgspec
+
         self.state = FeedState()
         self.failure = ""  # why there is no relay, for whoever gives up waiting
         self.leaving = False  # a relay that is asked to end is not started again
@@ -98,7 +103,7 @@ class FeedLoop:
         self._folders = folders
         self._name = name
         self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder().decode
+        self._decode, self._place = ticks.decode, ticks.place
         self._welcomed = asyncio.Event()
         self._changed = asyncio.Event()
         self._socket: ClientConnection | None = None
@@ -201,7 +206,8 @@ class FeedLoop:
                 max_size=_LARGEST_MESSAGE, close_timeout=0.5, open_timeout=5,
             ) as socket:  # fmt: skip
                 self._socket = socket
-                await self._send({"op": "hello", "client": self._name})
+                hello = {"op": "hello", "client": self._name, "flush_ms": _FLUSH_MS}
+                await self._send(hello)
                 while True:
                     await self._take(self._decode(await socket.recv(decode=False)))
         except ConnectionClosedOK:
@@ -246,10 +252,11 @@ class FeedLoop:
 
     # -- messages ---------------------------------------------------------
 
-    async def _take(self, message: dict[str, Any]) -> None:
+    async def _take(self, message: Batch | dict[str, Any]) -> None:
+        if not isinstance(message, dict):
+            self._batch(message)
+            return
         match message["op"]:
-            case "batch":
-                self._batch(message)
             case "snapshot":
                 self._snapshot(message)
             case "state":
@@ -328,7 +335,7 @@ class FeedLoop:
                 events.append(tick)
         return events
 
-    def _batch(self, message: dict[str, Any]) -> None:
+    def _batch(self, message: Batch) -> None:
         """Sort one batch by subscription: its losses lie before its ticks."""
         events: dict[Entry, list[FeedEvent]] = {}
         for key, first, last, cause in message.get("lost", ()):
@@ -337,17 +344,28 @@ class FeedLoop:
         for gap in map(rows.gap, message.get("gaps", ())):
             for entry in self._living(gap.key):
                 events.setdefault(entry, []).append(gap)
-        for row in message.get("ticks", ()):
-            tick: FeedTick | None = None
-            for entry in self._hearing(row[0], row[1]):
-                tick = tick or rows.tick(row, entry.rooms[row[0]])
-                events.setdefault(entry, []).append(tick)
+        self._ticks(message.ticks, events)
         for row in message.get("bars", ()):
             bar = rows.bar(row)
             for entry in self._living(bar.key, bar.bar.interval):
                 events.setdefault(entry, []).append(bar)
         for entry, found in events.items():
             entry.deliver(found)
+
+    def _ticks(self, ticks: Iterable[FeedTick], events: dict[Entry, list[FeedEvent]]) -> None:
+        """Sort the ticks of a batch: what `_hearing` says, without its price for each."""
+        place, by_key = self._place, self._by_key
+        for tick in ticks:
+            key, sequence = tick.key, tick.sequence
+            for entry in by_key.get(key, ()):
+                seen = entry.seen
+                if entry.live and entry.ticks and sequence > seen.get(key, 0):
+                    seen[key] = sequence
+                    place(tick, entry.rooms[key])
+                    if entry in events:
+                        events[entry].append(tick)
+                    else:
+                        events[entry] = [tick]
 
     def _living(self, key: str, interval: Interval | None = None) -> list[Entry]:
         """Return the subscriptions of `key`, with its bars, that have had their snapshot."""

@@ -13,22 +13,19 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias
 
-from breeze_lab import clock
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from types import TracebackType
 
     from breeze_lab.bars import Bar, Interval
-    from breeze_lab.ticks import Tick
+    from breeze_lab.feed.ticks import FeedTick
 
 __all__ = [
     "Delivery",
     "FeedBar",
     "FeedEvent",
     "FeedState",
-    "FeedTick",
     "Gap",
     "Lost",
     "Snapshot",
@@ -41,37 +38,6 @@ _log: Final = logging.getLogger(__name__)
 _QUEUE_LIMIT: Final = 100_000
 
 Delivery = Literal["every", "latest"]
-
-
-@dataclass(frozen=True, slots=True)
-class FeedTick:
-    """One tick of one instrument.
-
-    Parameters
-    ----------
-    key
-        The instrument, ``"NSE:RELIANCE"``.
-    sequence
-        Counts the ticks of this instrument within the relay's life.
-    epoch
-        Counts the relay's connections to the broker; between two of them ticks
-        may be missing.
-    received_ms
-        When the relay received it, Unix milliseconds.
-    tick
-        The quote.
-    """
-
-    key: str
-    sequence: int
-    epoch: int
-    received_ms: int
-    tick: Tick
-
-    @property
-    def received(self) -> datetime:
-        """When the relay received it, aware, Asia/Kolkata."""
-        return clock.from_epoch(self.received_ms / 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +123,7 @@ class FeedState:
     error: str = ""
 
 
-FeedEvent: TypeAlias = FeedTick | FeedBar | Lost | Gap | FeedState
+FeedEvent: TypeAlias = "FeedTick | FeedBar | Lost | Gap | FeedState"
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +258,8 @@ class Subscription:
 
     def _thin(self) -> None:
         """Keep the newest half and say exactly which ticks the older half held."""
+        from breeze_lab.feed.ticks import FeedTick  # noqa: PLC0415 - importing the feed is free
+
         lost: dict[str, Lost] = {}
         kept: deque[FeedEvent] = deque()
         for _ in range(len(self._queue) // 2):
@@ -307,8 +275,6 @@ class Subscription:
 def _subject(event: FeedEvent) -> object:
     """Return what an event is about: a newer one about the same replaces it."""
     match event:
-        case FeedTick():
-            return event.key
         case FeedBar():
             return event.key, event.bar.interval, event.bar.start
         case Lost():
@@ -317,3 +283,4 @@ def _subject(event: FeedEvent) -> object:
             return event.key, "gap", event.start
         case FeedState():
             return FeedState
+    return event.key

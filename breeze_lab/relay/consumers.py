@@ -49,13 +49,17 @@ class Watch:
 
     def offer(self, sample: Sample, changed: dict[Interval, int | None]) -> None:
         """Queue what this consumer wants of a tick and the bars it changed."""
-        consumer = self.consumer
         if self.ticks:
-            consumer.take(sample, every=self.every)
+            self.consumer.take(sample, every=self.every)
+        if self.intervals:
+            self._offer_bars(changed)
+
+    def _offer_bars(self, changed: dict[Interval, int | None]) -> None:
+        series = self.line.series
         for interval in self.intervals:
             since_s = changed.get(interval)
             if since_s is not None:
-                consumer.take_bars(self.line.series[interval], since_s)
+                self.consumer.take_bars(series[interval], since_s)
 
 
 @dataclass(slots=True)
@@ -137,6 +141,7 @@ class Consumer:
         self._sealed: deque[_Pending | dict[str, Any]] = deque()
         self._open = _Pending()
         self._waiting = 0
+        self._roused = False  # does `wake` stand since the last writing?
 
     @property
     def waiting(self) -> int:
@@ -157,7 +162,9 @@ class Consumer:
                 self._conflate()
         else:
             self._open.latest[sample.key] = sample
-        self.wake.set()
+        if not self._roused:  # many ticks, one alarm
+            self._roused = True
+            self.wake.set()
 
     def take_bars(self, series: Series, since_s: int) -> None:
         """Queue the bars of `series` that opened at `since_s` or later."""
@@ -198,6 +205,7 @@ class Consumer:
     def messages(self) -> list[bytes]:
         """Return everything queued, encoded, in order."""
         self.wake.clear()
+        self._roused = False
         encoded: list[bytes] = []
         while self._sealed:
             item = self._sealed.popleft()

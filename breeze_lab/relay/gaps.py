@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from breeze_lab.clock import Segment
+    from breeze_lab.frames import Quote
     from breeze_lab.relay.fold import History
     from breeze_lab.relay.healer import Ask, Healer
     from breeze_lab.relay.ledger import Entry, GapState
@@ -92,7 +93,7 @@ class Gaps:
         since_ms = max((_last_ms(self._by_room[room]) or 0 for room in heard), default=0)
         self._open(heard, since_ms, cause)
 
-    def heard(self, room: str, received_ms: int, tick: Tick) -> None:
+    def heard(self, room: str, received_ms: int, tick: Tick | Quote) -> None:
         """Hear the first frame of a room whose gap is open, before its lines take it."""
         entry = self.open_rooms[room]
         moment = tick.exchange_time

@@ -14,17 +14,16 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from breeze_lab import __version__
 from breeze_lab.errors import BadResponse, LoginError, SubscriptionRefused
+from breeze_lab.frames import Quote, decode
 from breeze_lab.relay import PROTOCOL
 from breeze_lab.relay.consumers import Consumer, Watch
 from breeze_lab.relay.gaps import Gaps
 from breeze_lab.relay.market import Line
 from breeze_lab.relay.quarantine import Quarantine
 from breeze_lab.relay.upstream import Login, State, Upstream
-from breeze_lab.ticks import Tick, decode_frame
+from breeze_lab.ticks import Tick
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -43,7 +42,6 @@ MAX_ROOMS: Final = 2000
 LINGER_S: Final = 5.0
 #: Who stays no longer and wants nothing only asked how things stand.
 _PASSING_S: Final = 5.0
-_frame: Final = msgspec.json.Decoder().decode
 
 
 class Hub:
@@ -309,12 +307,12 @@ class Hub:
         """Decode one frame, once, and hand it to the lines of its room."""
         self.frames += 1
         try:
-            value = decode_frame(_frame(raw))
-        except (BadResponse, msgspec.MsgspecError, ValueError, RecursionError) as exc:
+            value = decode(raw)
+        except BadResponse as exc:
             self.on_malformed(str(exc))
             return
         lines = self._by_room.get(value.room)
-        if lines is None or not isinstance(value, Tick):
+        if lines is None or not isinstance(value, (Quote, Tick)):
             self.unasked += 1
             return
         received_ms = time.time_ns() // 1_000_000

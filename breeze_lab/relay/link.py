@@ -13,11 +13,12 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from breeze_lab.errors import FeedError, SettingsError
 from breeze_lab.relay import wire
+from breeze_lab.relay.flow import Flow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -178,13 +179,14 @@ async def open_link(
         socket = await connect(
             url, proxy=None if local else True, compression=None, user_agent_header=_USER_AGENT,
             open_timeout=_OPEN_TIMEOUT_S, close_timeout=_CLOSE_TIMEOUT_S, ping_interval=None,
-            max_size=_LARGEST_FRAME,
+            max_size=_LARGEST_FRAME, create_connection=Flow,
         )  # fmt: skip
     except InvalidStatus as exc:
         status = exc.response.status_code
         if status in (401, 403):
             raise LinkRefused(f"The stream answered HTTP {status}.") from exc
         raise LinkBusy(f"the stream answered HTTP {status}", _wait_asked(exc)) from exc
+    assert isinstance(socket, Flow)
     link = Link(socket, wire.SocketIOClient(auth), mute_patience_s, answers=answers)
     try:
         try:
@@ -221,7 +223,7 @@ class Link:
 
     def __init__(
         self,
-        socket: ClientConnection,
+        socket: Flow,
         protocol: wire.SocketIOClient,
         mute_patience_s: float = MUTE_PATIENCE_S,
         *,
@@ -277,6 +279,17 @@ class Link:
             Who takes the first argument of an event, the JSON text that came, by the event's
             name. Events of other names mean nothing to us.
         """
+        on_stock = takers.get("stock")
+
+        def tap(message: bytes) -> bool:
+            raw = wire.stock(message)
+            if raw is None or on_stock is None:
+                return False
+            self._heard_at = self._loop.time()
+            on_stock(raw)
+            return True
+
+        self._socket.tap = tap
         while True:
             event = await self._next()
             if type(event) is wire.Received:

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import msgspec
 
 from breeze_lab.bars import BarBuilder, Interval
+from breeze_lab.ladder import Ladder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from breeze_lab.bars import Fold
+    from breeze_lab.frames import Quote
     from breeze_lab.relay.consumers import Watch
     from breeze_lab.relay.fold import Hole, Piece
     from breeze_lab.ticks import Tick
@@ -49,7 +52,6 @@ class Codec:
     def __init__(self, subprotocol: str) -> None:
         """Choose the encoding."""
         self.text = subprotocol.endswith("json")
-        self.slot = int(self.text)
         self.encode = (
             msgspec.json.Encoder().encode if self.text else msgspec.msgpack.Encoder().encode
         )
@@ -58,18 +60,23 @@ class Codec:
 class Row:
     """One row on its way out; encoded at most once for each encoding."""
 
-    __slots__ = ("_raw", "values")
+    __slots__ = ("_packed", "_text", "values")
 
     def __init__(self, values: TickRow | BarRow) -> None:
         """Keep the values; nothing is encoded before somebody asks."""
         self.values = values
-        self._raw: list[msgspec.Raw | None] = [None, None]
+        self._packed: msgspec.Raw | None = None
+        self._text: msgspec.Raw | None = None
 
     def encoded(self, codec: Codec) -> msgspec.Raw:
         """Return the row in the encoding of `codec`."""
-        raw = self._raw[codec.slot]
+        raw = self._text if codec.text else self._packed
         if raw is None:
-            raw = self._raw[codec.slot] = msgspec.Raw(codec.encode(self.values))
+            raw = msgspec.Raw(codec.encode(self.values))
+            if codec.text:
+                self._text = raw
+            else:
+                self._packed = raw
         return raw
 
 
@@ -79,8 +86,9 @@ class Sample(Row):
     __slots__ = ("key", "sequence")
 
     def __init__(self, key: str, sequence: int, values: TickRow) -> None:
-        """See `Row`."""
-        super().__init__(values)
+        """See `Row`; not called, because every tick comes by here."""
+        self.values = values
+        self._packed = self._text = None
         self.key = key
         self.sequence = sequence
 
@@ -89,41 +97,61 @@ class Series:
     """The bars of one line and interval: closed ones and the forming one."""
 
     __slots__ = (
-        "_closed", "_forming", "_mended_s", "builder", "idle_since", "interval", "key", "refs",
+        "_builder", "_closed", "_forming", "_label", "_mended_s", "idle_since", "interval", "key",
+        "ladder", "refs",
     )  # fmt: skip
 
     def __init__(self, key: str, interval: Interval, anchor_s: int) -> None:
         """Start with no bar."""
         self.key = key
         self.interval = interval
-        self.builder = BarBuilder(interval, anchor_s)
+        self._label = interval.label
+        self.ladder = Ladder([self], anchor_s)
+        self._builder = BarBuilder(interval, anchor_s)
         self.refs = 0
         self.idle_since = time.monotonic()
         self._closed: deque[tuple[int, Row]] = deque(maxlen=BARS_KEPT)
         self._forming: Row | None = None  # made when somebody asks
         self._mended_s = -1  # opening of the forming bar that history was put into
 
-    def add(self, epoch_s: int, tick: Tick) -> int | None:
-        """Take a tick; return the opening second of the oldest bar it changed."""
-        builder = self.builder
-        before = builder.start_s
+    @property
+    def builder(self) -> BarBuilder:
+        """The builder, with every tick so far."""
+        self.ladder.flush()
+        return self._builder
+
+    def add(self, epoch_s: int, tick: Tick | Quote) -> int | None:
+        """Take a tick that the line's other intervals do not get; as `step`."""
+        self.ladder.restart()
+        return self.step(epoch_s, tick)
+
+    def fold(self, fold: Fold) -> None:
+        """Take several ticks of the forming bar from the ladder."""
         self._forming = None
-        closed = builder.add_at(epoch_s, tick)
-        if closed is None or before is None:
+        self._builder.fold(fold)
+
+    def step(self, epoch_s: int, tick: Tick | Quote) -> int | None:
+        """Take a tick from the ladder; return the opening second of the oldest bar it changed."""
+        builder = self._builder
+        self._forming = None
+        closed = builder.take(epoch_s, tick)
+        if closed is None:
             return builder.start_s
-        row = (
-            self.key, self.interval.label, before, closed.open, closed.high, closed.low,
-            closed.close, closed.volume, closed.open_interest, closed.complete, False,
-        )  # fmt: skip
-        mark = (True,) if before == self._mended_s else ()
-        self._closed.append((before, Row((*row, *mark))))
-        return before
+        mark = (True,) if closed[0] == self._mended_s else ()
+        self._closed.append((closed[0], Row((self.key, self._label, *closed, False, *mark))))
+        return closed[0]
+
+    @property
+    def start_s(self) -> int | None:
+        """Opening second of the forming bar."""
+        return self._builder.start_s
 
     def rows(self, since_s: int = 0) -> list[Row]:
         """Return the bars that opened at `since_s` or later, the forming one last.
 
         A forming row's ``complete`` says whether it is whole so far.
         """
+        self.ladder.flush()
         rows: list[Row] = []
         for start_s, row in reversed(self._closed):
             if start_s < since_s:
@@ -131,13 +159,11 @@ class Series:
             rows.append(row)
         rows.reverse()
         if self._forming is None:
-            values = self.builder.values()
+            values = self._builder.values()
             if values is None:
                 return rows
             mark = (True,) if values[0] == self._mended_s else ()
-            self._forming = Row(
-                (self.key, self.interval.label, *values, self.builder.whole, True, *mark)
-            )
+            self._forming = Row((self.key, self._label, *values, self._builder.whole, True, *mark))
         rows.append(self._forming)
         return rows
 
@@ -172,9 +198,10 @@ class Series:
 
     def clear(self) -> None:
         """Forget every bar: another market speaks from now on."""
+        self.ladder.restart()
         self._closed.clear()
         self._forming = None
-        self.builder = BarBuilder(self.interval, self.builder.anchor_s)
+        self._builder = BarBuilder(self.interval, self._builder.anchor_s)
 
 
 def _opening(item: tuple[int, Row]) -> int:
@@ -199,6 +226,8 @@ class Line:
         self.anchor_s = anchor_s
         self.sequence = sequence
         self.series: dict[Interval, Series] = {}
+        self._ladder = Ladder((), anchor_s)
+        self._forming: dict[Interval, int | None] = {}  # opening seconds
         self.watches: dict[int, Watch] = {}
         self.last: Sample | None = None
         self.asked_ms = int(time.time() * 1000)
@@ -209,10 +238,11 @@ class Line:
         self.idle_since = time.monotonic()
         #: What was known around its gaps, the newest of them.
         self.holes: deque[Hole] = deque(maxlen=HOLES_KEPT)
-        self._last: tuple[int, Tick] | None = None  # with a time, and heard without a gap since
+        # With a time, and heard without a gap since.
+        self._last: tuple[int, Tick | Quote] | None = None
 
     @property
-    def heard(self) -> tuple[int, Tick] | None:
+    def heard(self) -> tuple[int, Tick | Quote] | None:
         """The last tick and its exchange time in Unix seconds; None after a gap."""
         return self._last
 
@@ -223,6 +253,7 @@ class Line:
 
     def hold(self, intervals: Iterable[Interval]) -> None:
         """Keep bars of `intervals` for one more consumer."""
+        before = len(self.series)
         for interval in intervals:
             series = self.series.get(interval)
             if series is None:
@@ -230,6 +261,15 @@ class Line:
                 if self._last is not None:  # the market stands where it stood last
                     series.add(*self._last)
             series.refs += 1
+        if len(self.series) != before:
+            self._build_ladder()
+
+    def _build_ladder(self) -> None:
+        """Tell ticks to the intervals that are held now."""
+        self._ladder.flush()
+        self._ladder = Ladder(self.series.values(), self.anchor_s)
+        for series in self.series.values():
+            series.ladder = self._ladder
 
     def release(self, intervals: Iterable[Interval]) -> None:
         """Keep bars of `intervals` for one consumer fewer."""
@@ -238,14 +278,13 @@ class Line:
             series.refs -= 1
             series.idle_since = time.monotonic()
 
-    def take(self, tick: Tick, sequence: int, epoch: int, received_ms: int) -> Sample:
+    def take(self, tick: Tick | Quote, sequence: int, epoch: int, received_ms: int) -> Sample:
         """Build the bars of one tick; offer both to every watch."""
         self.sequence = sequence
         self.ticks += 1
         self.first_ms = self.first_ms or received_ms
         self.last_ms = received_ms
-        moment = tick.exchange_time
-        epoch_s = None if moment is None else int(moment.timestamp())
+        epoch_s = tick.time_s
         sample = self.last = Sample(
             self.key,
             self.sequence,
@@ -259,11 +298,20 @@ class Line:
         changed: dict[Interval, int | None] = {}
         if epoch_s is not None:
             self._last = epoch_s, tick
-            for interval, series in self.series.items():
-                changed[interval] = series.add(epoch_s, tick)
+            if self.series:
+                changed = self._bars(epoch_s, tick)
         for watch in self.watches.values():
             watch.offer(sample, changed)
         return sample
+
+    def _bars(self, epoch_s: int, tick: Tick | Quote) -> dict[Interval, int | None]:
+        """Return the opening second of the oldest bar that the tick changed, by interval."""
+        told = self._ladder.add(epoch_s, tick)
+        if told is None:
+            return self._forming
+        changed = {**self._forming, **told}
+        self._forming = {i: series.start_s for i, series in self.series.items()}
+        return changed
 
     def gap(self) -> None:
         """Note that ticks may be missing from here on."""
@@ -286,3 +334,4 @@ class Line:
         for interval, series in list(self.series.items()):
             if series.refs <= 0 and series.idle_since < before:
                 del self.series[interval]
+                self._build_ladder()
