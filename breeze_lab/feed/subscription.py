@@ -75,7 +75,8 @@ class Lost:
         The instrument.
     first, last
         Bounds of the missing sequences, both included; `last` is None when
-        nobody knows how many there were.
+        nobody knows how many there were, because nothing was recorded. The
+        numbers then begin anew.
     cause
         Why they are missing.
     """

@@ -44,7 +44,7 @@ class FeedTick(
     key
         The instrument, ``"NSE:RELIANCE"``.
     sequence
-        Counts the ticks of this instrument within the relay's life.
+        Counts the ticks of this instrument; goes on when the relay is restarted.
     epoch
         Counts the relay's connections to the broker; between two of them ticks
         may be missing.

@@ -17,7 +17,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
-from breeze_lab import __version__, processes, settings
+from breeze_lab import __version__, accounts, processes, settings
 from breeze_lab.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -80,14 +80,19 @@ async def serve(folders: settings.Folders, idle_exit_s: float) -> None:
     from breeze_lab.relay.door import Door  # noqa: PLC0415 - after the lock is ours
     from breeze_lab.relay.healer import Healer  # noqa: PLC0415
     from breeze_lab.relay.hub import Hub  # noqa: PLC0415
+    from breeze_lab.relay.journal import switched_off  # noqa: PLC0415
     from breeze_lab.relay.ledger import Ledger  # noqa: PLC0415
     from breeze_lab.relay.shared import Follower  # noqa: PLC0415
 
     ticks = folders.data / "ticks"
     ticks.mkdir(mode=0o700, exist_ok=True)
-    hub = Hub(Ledger(ticks / "gaps.sqlite", now_ms=time.time_ns() // 1_000_000))
+    logs = None if switched_off() else ticks / "log"
+    hub = Hub(logs, Ledger(ticks / "gaps.sqlite", now_ms=time.time_ns() // 1_000_000))
     hub.gaps.healer = Healer(hub.gaps)
     memory = Memory(folders.runtime / "relay-login.json")
+    market = "" if logs is None else _likely_market(memory.recall(), logs)
+    if market:
+        await hub.prepare(market)
     door = Door(hub, memory.keep)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -109,7 +114,19 @@ async def serve(folders: settings.Folders, idle_exit_s: float) -> None:
     finally:
         await hub.upstream.close()
         await hub.gaps.healer.close()
+        hub.journal.close()
     _log.info("Relay ends.")
+
+
+def _likely_market(login: Login | None, logs: Path) -> str:
+    """Return the market that will be served, as far as can be known before anybody asks."""
+    shared = accounts.facts()
+    if login is not None:
+        return login.endpoints.name
+    if shared is not None and shared.good:
+        return str(shared.endpoints["name"])
+    written = [(path.stat().st_mtime, path.parent.name) for path in logs.glob("*/*.log")]
+    return max(written)[1] if written else ""
 
 
 async def _until_done(

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 from breeze_lab.relay.fold import Hole, fold
 from breeze_lab.relay.healer import plan
 from breeze_lab.relay.hours import Hours, segment_of
+from breeze_lab.relay.journal import RESTARTED
 from breeze_lab.relay.ledger import Ledger
 from breeze_lab.relay.pulse import Pulse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from breeze_lab.clock import Segment
     from breeze_lab.frames import Quote
@@ -35,6 +36,8 @@ __all__ = ["Gaps"]
 
 _log: Final = logging.getLogger(__name__)
 
+#: A trade so young proves that its market is open.
+_FRESH_MS: Final = 10_000
 #: Others tick when one was heard within this time.
 _OTHERS_S: Final = 3.0
 #: What the status shows: the gaps of a day, the newest of them.
@@ -53,11 +56,15 @@ class Gaps:
         Where quotes come from.
     ledger
         Where gaps are kept.
+    on_closed
+        Called with room, bounds in Unix milliseconds and cause of every gap that ends, before
+        the frame that ends it is counted.
     """
 
     def __init__(
-        self, by_room: Mapping[str, list[Line]], upstream: Upstream, ledger: Ledger | None = None
-    ) -> None:
+        self, by_room: Mapping[str, list[Line]], upstream: Upstream, ledger: Ledger | None = None,
+        on_closed: Callable[[str, int, int, str], object] = lambda *_: None,
+    ) -> None:  # fmt: skip
         """Know no gap but those of the ledger."""
         self.ledger = ledger or Ledger()
         self.hours = Hours()
@@ -66,6 +73,7 @@ class Gaps:
         self.healer: Healer | None = None
         self._by_room = by_room
         self._upstream = upstream
+        self._on_closed = on_closed
         self._hidden: set[str] = set()  # open gaps nobody was told of: no market trades yet
         self._traded: dict[str, int] = {}
 
@@ -93,6 +101,10 @@ class Gaps:
         since_ms = max((_last_ms(self._by_room[room]) or 0 for room in heard), default=0)
         self._open(heard, since_ms, cause)
 
+    def restarted(self, room: str, since_ms: int) -> None:
+        """Hear that a room was last heard in a former life of the relay."""
+        self._open([room], since_ms, RESTARTED)
+
     def heard(self, room: str, received_ms: int, tick: Tick | Quote) -> None:
         """Hear the first frame of a room whose gap is open, before its lines take it."""
         entry = self.open_rooms[room]
@@ -101,7 +113,8 @@ class Gaps:
             hole = _hole(line, entry)
             hole.after_s = received_ms // 1000 if moment is None else int(moment.timestamp())
             hole.after_volume = tick.volume or 0
-        ended = self._end(room, received_ms)
+        fresh = moment is not None and abs(moment.timestamp() * 1000 - received_ms) < _FRESH_MS
+        ended = self._end(room, received_ms, fresh=fresh)
         if ended is not None and self.healer is not None:
             self.healer.take(ended)
 
@@ -249,13 +262,15 @@ class Gaps:
             entry = self.ledger.change(replace(entry, from_ms=part[0]))
         self._tell(entry)
 
-    def _end(self, room: str, until_ms: int) -> Entry | None:
+    def _end(self, room: str, until_ms: int, *, fresh: bool = False) -> Entry | None:
         entry = self.open_rooms.get(room)
         if entry is None:
             return None
         part = self.hours.within(segment_of(self._key(room)), entry.from_ms, until_ms)
         hidden = room in self._hidden
         self._hidden.discard(room)
+        if part is None and fresh:  # it trades now, whatever the calendar says
+            part = entry.from_ms, until_ms
         if part is None:
             self.ledger.drop(room)
             return None
@@ -263,6 +278,7 @@ class Gaps:
             self.ledger.change(replace(entry, from_ms=part[0]))
         ended = self.ledger.close(room, part[1])
         if ended is not None:
+            self._on_closed(room, ended.from_ms, part[1], ended.cause)
             if hidden:
                 self._tell(replace(ended, to_ms=None, state="open"))
             self._tell(ended)

@@ -20,17 +20,20 @@ from breeze_lab.frames import Quote, decode
 from breeze_lab.relay import PROTOCOL
 from breeze_lab.relay.consumers import Consumer, Watch
 from breeze_lab.relay.gaps import Gaps
-from breeze_lab.relay.market import Line
+from breeze_lab.relay.lives import Lives
 from breeze_lab.relay.quarantine import Quarantine
 from breeze_lab.relay.upstream import Login, State, Upstream
 from breeze_lab.ticks import Tick
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from breeze_lab.bars import Interval
     from breeze_lab.relay.ledger import Ledger
-    from breeze_lab.relay.market import Codec
+    from breeze_lab.relay.market import Codec, Line
+    from breeze_lab.relay.rebuild import Frame
+    from breeze_lab.relay.restore import Identity
 
 __all__ = ["LINGER_S", "MAX_ROOMS", "Hub"]
 
@@ -49,15 +52,17 @@ class Hub:
 
     Parameters
     ----------
+    logs
+        The folder of the tick logs; None records nothing.
     ledger
         Where gaps are kept; by default in memory.
     """
 
-    def __init__(self, ledger: Ledger | None = None) -> None:
+    def __init__(self, logs: Path | None = None, ledger: Ledger | None = None) -> None:
         """Know no instrument and no consumer."""
         self.upstream = Upstream(self, {"stock": self.on_stock})
         self.consumers: dict[int, Consumer] = {}
-        #: Names this life of the relay; sequences count within it.
+        #: Names this life of the relay; sequences go on from one to the next.
         self.life = secrets.token_hex(8)
         self.started = time.monotonic()
         #: Monotonic time since which nobody is connected, None while somebody is.
@@ -68,12 +73,18 @@ class Hub:
         self.quarantine = Quarantine()
         #: Whose prices flow: of the login, or, before one, of the first who asked.
         self.market: str | None = None
-        self._lines: dict[tuple[str, str, int], Line] = {}
+        self._lines: dict[Identity, Line] = {}
+        self._trouble_told = ""
         self._by_room: dict[str, list[Line]] = {}
         #: Ticks by room; counting goes on when a room is left and joined again.
         self._sequences: dict[str, int] = {}
         self._numbers = 0
-        self.gaps = Gaps(self._by_room, self.upstream, ledger)
+        self.lives = Lives(
+            logs, self.life, lines=self._lines, by_room=self._by_room,
+            sequences=self._sequences, upstream=self.upstream,
+        )  # fmt: skip
+        self.journal = self.lives.journal
+        self.gaps = Gaps(self._by_room, self.upstream, ledger, self.lives.note_gap)
 
     # -- consumers --------------------------------------------------------
 
@@ -87,6 +98,7 @@ class Hub:
             {
                 "op": "welcome", "protocol": PROTOCOL, "pid": os.getpid(), "life": self.life,
                 "version": __version__, "upstream": self.upstream.state.to_dict(),
+                "unrecorded": self.journal.trouble,
             }
         )  # fmt: skip
         return consumer
@@ -112,6 +124,9 @@ class Hub:
         every: bool,
         ticks: bool,
         market: str = "",
+        after: Mapping[str, int] | None = None,
+        life: str = "",
+        older: Mapping[str, list[Frame]] | None = None,
     ) -> None:
         """Give `consumer` a snapshot of the lines it wants, then their updates.
 
@@ -123,6 +138,11 @@ class Hub:
             Key, room and anchor (seconds after IST midnight) of each instrument.
         market
             Whose prices are meant; empty takes whatever the relay streams.
+        after, life
+            What the consumer heard last of each key, and in which life of the relay.
+            Whoever wants every tick is told again what came since.
+        older
+            What `Lives.older` found for that.
 
         Raises
         ------
@@ -158,9 +178,13 @@ class Hub:
             watch = consumer.watches.get(key) or self._watch(consumer, key, room, anchor_s)
             watch.every |= every
             watch.ticks |= ticks
+            known = len(watch.line.series)
             watch.line.hold(intervals - watch.intervals)
             watch.intervals |= intervals
             lines.append(watch.line)
+            if len(watch.line.series) > known:
+                self.lives.note_line(watch.line)
+        wishes, unknown = self.lives.wishes(wanted, after if after and ticks else {}, life)
         consumer.post(
             {
                 "op": "snapshot",
@@ -174,8 +198,13 @@ class Hub:
                     for interval in intervals
                     for row in line.series[interval].rows()
                 ],
+                "sequences": {line.key: line.sequence for line in lines},
+                "lost": unknown,
             }
         )
+        if every:
+            for batch in self.journal.again(wishes, self._sequences, older or {}, consumer.codec):
+                consumer.post(batch)
         self.upstream.join(rooms)
 
     def unsubscribe(self, consumer: Consumer, keys: Iterable[str]) -> None:
@@ -192,8 +221,7 @@ class Hub:
     def _watch(self, consumer: Consumer, key: str, room: str, anchor_s: int) -> Watch:
         line = self._lines.get((key, room, anchor_s))
         if line is None:
-            line = Line(key, room, anchor_s, self._sequences.get(room, 0))
-            self._lines[key, room, anchor_s] = line
+            line = self._lines[key, room, anchor_s] = self.lives.line(key, room, anchor_s)
             self._by_room.setdefault(room, []).append(line)
             self.gaps.watch(room, key)
         watch = consumer.watches[key] = line.watches[consumer.number] = Watch(consumer, line)
@@ -247,8 +275,25 @@ class Hub:
                     self.gaps.leave(line.room)
                     del self._by_room[line.room]
                     self.upstream.leave([line.room])
+                    self.lives.left(line.room)
             else:
                 line.drop_idle_series(before)
+        self.lives.sweep(before)
+        self._tell_trouble()
+
+    def _tell_trouble(self) -> None:
+        """Tell everybody when the recording stops, and when it goes on."""
+        trouble = self.journal.trouble
+        if trouble == self._trouble_told:
+            return
+        self._trouble_told = trouble
+        for consumer in self.consumers.values():
+            consumer.post({"op": "recording", "on": not trouble, "error": trouble})
+
+    async def prepare(self, market: str) -> None:
+        """Stand where a former life stood in `market`, unless another one flows."""
+        if self.market in (None, market):
+            await self.lives.prepare(market)
 
     # -- the stream -------------------------------------------------------
 
@@ -269,6 +314,11 @@ class Hub:
                 "and serves one market at a time. Close them or run `breeze-lab relay stop`, then "
                 "log in again."
             )
+        async with self.lives.changing:
+            await self._login(login, market)
+
+    async def _login(self, login: Login, market: str) -> None:
+        past = await self.lives.read(market)
         held = self.upstream.login_held
         self.quarantine.hide(login.token)
         # Set before the wait, so that nobody of the old market slips in; a login that fails
@@ -280,17 +330,16 @@ class Hub:
             self.market = before
             raise
         # No frame of the new connection can have come yet: nothing was awaited since.
-        if held is not None and (
-            (held.endpoints.stream_url, held.user) != (login.endpoints.stream_url, login.user)
-        ):
-            for line in self._lines.values():
-                line.clear()
         if self.gaps.ledger.market != market:
             self.gaps.ledger.use(market)
+        if past is not None:
+            self.lives.adopt(market, past)
+        self.lives.turn(held, login)
 
     def on_state(self, state: State) -> None:
         """Tell every consumer how the stream stands."""
         _log.info("Upstream is %s (%s).", state.state, state.endpoints or "no login")
+        self.lives.on_connection()
         message = {"op": "state", "upstream": state.to_dict()}
         for consumer in self.consumers.values():
             consumer.post(message)
@@ -316,9 +365,11 @@ class Hub:
             self.unasked += 1
             return
         received_ms = time.time_ns() // 1_000_000
+        if value.room in self.lives.silent:
+            self.gaps.restarted(value.room, self.lives.silent.pop(value.room))
         if value.room in self.gaps.open_rooms:
             self.gaps.heard(value.room, received_ms, value)
-        sequence = self._sequences[value.room] = self._sequences.get(value.room, 0) + 1
+        sequence = self.lives.take(value.room, received_ms, raw)
         for line in lines:
             line.take(value, sequence, self.upstream.epoch, received_ms)
 
@@ -341,6 +392,7 @@ class Hub:
             "gaps": self.gaps.status(),
             "unasked": self.unasked,
             "last_tick_age_s": self._age_s(),
+            "wal": self.journal.status(),
             "consumers": len(self.consumers),
             "clients": [
                 {

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from breeze_lab.relay.fold import Hole, Piece
     from breeze_lab.ticks import Tick
 
-__all__ = ["BARS_KEPT", "BarRow", "Codec", "Line", "Row", "Sample", "Series", "TickRow"]
+__all__ = ["BARS_KEPT", "BarRow", "Codec", "Line", "Row", "Sample", "Series", "TickRow", "sample"]
 
 #: Closed bars kept for each instrument and interval.
 BARS_KEPT: Final = 1500
@@ -91,6 +91,20 @@ class Sample(Row):
         self._packed = self._text = None
         self.key = key
         self.sequence = sequence
+
+
+def sample(key: str, tick: Tick | Quote, sequence: int, epoch: int, received_ms: int) -> Sample:
+    """Return the row of one tick."""
+    return Sample(
+        key,
+        sequence,
+        (
+            key, sequence, epoch, tick.time_s, received_ms,
+            tick.last, tick.open, tick.high, tick.low, tick.previous_close,
+            tick.change_percent, tick.bid, tick.bid_quantity, tick.ask, tick.ask_quantity,
+            tick.last_quantity, tick.average_price, tick.volume, tick.open_interest,
+        ),
+    )  # fmt: skip
 
 
 class Series:
@@ -285,24 +299,36 @@ class Line:
         self.first_ms = self.first_ms or received_ms
         self.last_ms = received_ms
         epoch_s = tick.time_s
-        sample = self.last = Sample(
-            self.key,
-            self.sequence,
-            (
-                self.key, self.sequence, epoch, epoch_s, received_ms,
-                tick.last, tick.open, tick.high, tick.low, tick.previous_close,
-                tick.change_percent, tick.bid, tick.bid_quantity, tick.ask, tick.ask_quantity,
-                tick.last_quantity, tick.average_price, tick.volume, tick.open_interest,
-            ),
-        )  # fmt: skip
+        offered = self.last = sample(self.key, tick, sequence, epoch, received_ms)
         changed: dict[Interval, int | None] = {}
         if epoch_s is not None:
             self._last = epoch_s, tick
             if self.series:
                 changed = self._bars(epoch_s, tick)
         for watch in self.watches.values():
-            watch.offer(sample, changed)
-        return sample
+            watch.offer(offered, changed)
+        return offered
+
+    def rebuild(self, tick: Tick | Quote) -> None:
+        """Build the bars of a tick that came in a former life of the relay."""
+        epoch_s = tick.time_s
+        if epoch_s is not None:
+            self._last = epoch_s, tick
+            if self.series:
+                self._bars(epoch_s, tick)
+
+    def resume(self, tick: Tick | Quote, sequence: int, epoch: int, received_ms: int) -> None:
+        """Stand where a former life stood after this tick; its bars have it already."""
+        self.sequence, self.last_ms = sequence, received_ms
+        self.last = sample(self.key, tick, sequence, epoch, received_ms)
+        if tick.time_s is not None:
+            self._last = tick.time_s, tick
+
+    def keep(self, until: float) -> None:
+        """Keep the bars until then (monotonic seconds) though nobody wants them yet."""
+        self.idle_since = until
+        for series in self.series.values():
+            series.idle_since = until
 
     def _bars(self, epoch_s: int, tick: Tick | Quote) -> dict[Interval, int | None]:
         """Return the opening second of the oldest bar that the tick changed, by interval."""
