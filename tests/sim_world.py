@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import errno
 import json
+import os
 import random
 import selectors
 import sys
@@ -23,9 +25,11 @@ from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
 from websockets.frames import Close
 
 from breeze_lab import clock, processes, settings
+from breeze_lab.feed import FeedTick, Gap, Lost
 from breeze_lab.feed.loop import Entry, FeedLoop
-from breeze_lab.feed.subscription import FeedState, FeedTick, Lost, Subscription
+from breeze_lab.feed.subscription import Subscription
 from breeze_lab.relay import __main__ as relay_main
+from breeze_lab.relay.logbook import Logbook
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -156,6 +160,8 @@ class Socket:
         self._arrived = asyncio.Event()
         self._polite = False
         self._last_s = 0.0
+        #: Takes what it wants before anybody can receive it; see `breeze_lab.relay.flow`.
+        self.tap: Callable[[bytes], bool] | None = None
         self._pongs: list[asyncio.Future[float]] = []
         if owner is not None:
             owner.sockets.append(self)
@@ -231,6 +237,8 @@ class Socket:
         loop.call_at(self._last_s, arrive)
 
     def _take(self, data: Any) -> None:
+        if self.tap is not None and isinstance(data, str) and self.tap(data.encode()):
+            return
         self._inbox.append(data)
         self._arrived.set()
 
@@ -259,6 +267,16 @@ def pair(dice: random.Random, one: Process | None, two: Process | None) -> tuple
     first, second = Socket(wire, one), Socket(wire, two)
     first.peer, second.peer = second, first
     return first, second
+
+
+class Syncer:
+    """Stands for the thread that syncs: what is written survives a kill without it."""
+
+    def __init__(self, *_: object) -> None:
+        self.age_s = lambda: 0.0
+        self.trouble = lambda: None
+        self.watch = self.written = self.close = lambda *_: None
+        self.finish = os.close
 
 
 class Broker:
@@ -340,6 +358,7 @@ class World:
         self.dice = random.Random(seed)
         self.loop = VirtualLoop(self.dice)
         self.jump_s = 0.0
+        self.full = False  # is the disk?
         self.rooms = [f"4.1!{number}" for number in range(1, 5)]
         self.broker = Broker(self.dice, self.rooms)
         self.relay: Process | None = None
@@ -367,16 +386,36 @@ class World:
                 if hasattr(module, "random"):
                     monkeypatch.setattr(module, "random", dice)
         monkeypatch.setattr("breeze_lab.relay.link.connect", self._dial)
+        monkeypatch.setattr("breeze_lab.relay.link.Flow", Socket)
+        monkeypatch.setattr("breeze_lab.relay.upstream.path_answers", self._answers)
         monkeypatch.setattr("websockets.asyncio.client.unix_connect", self._knock)
         monkeypatch.setattr("breeze_lab.relay.door.unix_serve", self._open)
+        # Healing is another process, and so is syncing as far as a kill is concerned.
+        monkeypatch.setattr("breeze_lab.relay.healer.Healer.take", lambda *_: None)
+        monkeypatch.setattr("breeze_lab.relay.logbook._Syncer", Syncer)
+        put = Logbook._put
+        monkeypatch.setattr(Logbook, "_put", lambda book, data: self._write(put, book, data))
         monkeypatch.setattr("breeze_lab.relay.door._listen", lambda *_: None)
         monkeypatch.setattr(processes, "ensure", self._ensure)
         monkeypatch.setattr(processes, "publish", lambda *_: None)
         monkeypatch.setattr(self.loop, "add_signal_handler", lambda *_: None)
 
+    def _write(self, put: Any, book: Logbook, data: bytes) -> bool:
+        owner = process.get()
+        if owner is not None and owner.dead:  # it was killed: nothing of it is written any more
+            return True
+        if self.full:
+            book._fail(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+            return False
+        return put(book, data)
+
     async def _dial(self, *_: object, **__: object) -> Socket:
         await asyncio.sleep(self.dice.uniform(0.001, 0.02))
         return self.broker.connect(process.get())
+
+    async def _answers(self, *_: object) -> bool:
+        await asyncio.sleep(self.dice.uniform(0.001, 0.01))
+        return self.broker.up
 
     async def _open(self, serve: Any, **_: object) -> Any:
         self._serve = serve
@@ -478,4 +517,4 @@ class Kernel:
 
 def says_a_loss(event: Any) -> bool:
     """Say whether an event tells of ticks that will not come."""
-    return isinstance(event, Lost) or (isinstance(event, FeedState) and event.state != "connected")
+    return isinstance(event, (Gap, Lost))
