@@ -61,7 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             for name in ("relay", "practice", "keeper"):
                 _stop(settings.folders().runtime, name)
             return 0
-        verb = {"relay": relay_command.run, "doctor": _doctor, "master": _master}.get(options.verb)
+        verb = {
+            "relay": relay_command.run, "doctor": _doctor, "master": _master,
+            "recordings": _recordings,
+        }.get(options.verb)  # fmt: skip
         if verb is not None:
             return verb(options)
         from breeze_lab import lab
@@ -136,6 +139,11 @@ def _parser() -> argparse.ArgumentParser:
     master.add_argument("--accept", action="store_true", help="fetch: although it lost many rows")
     master.add_argument("--practice", action="store_true", help="of the practice market that runs")
     relay_command.add_options(verbs.add_parser("relay", help="look at the live feed's process"))
+    recorded = verbs.add_parser("recordings", help="list, convert, check or keep recorded days")
+    recorded.add_argument("action", choices=("list", "convert", "check", "keep"))
+    recorded.add_argument("day", nargs="?", help="2026-11-19; every day that it means by default")
+    recorded.add_argument("--market", help="icici or practice, where both have the day")
+    recorded.add_argument("--no-longer", action="store_true", help="keep: not any more")
     return parser
 
 
@@ -231,6 +239,12 @@ def _master(options: argparse.Namespace) -> int:
     for text in masters.notes(endpoints):
         print(f"note: {text}")
     return 0
+
+
+def _recordings(options: argparse.Namespace) -> int:
+    from breeze_lab.recordings import command
+
+    return command.run(options, print)
 
 
 def _check_master(path: Path | None) -> int:

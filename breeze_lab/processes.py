@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["AlreadyRunning", "claim", "ensure", "publish", "running"]
+__all__ = ["AlreadyRunning", "claim", "ensure", "publish", "running", "spawn"]
 
 
 #: What we started and has not ended: dropped, each would complain of being alive
@@ -128,7 +128,7 @@ def ensure(
                 raise ProcessError(f"The {name} ended at once: {_last_words(log)}")
             idle = child is None or child.poll() == 0
             if ours and idle and not _alive(runtime, name):
-                child = _spawn([sys.executable, "-m", module, *arguments], log)
+                child = spawn([sys.executable, "-m", module, *arguments], log)
             if time.monotonic() > deadline:
                 raise ProcessError(
                     f"The {name} was not ready in {timeout_s:.0f} s: {_last_words(log)}"
@@ -136,7 +136,8 @@ def ensure(
             time.sleep(0.02)
 
 
-def _spawn(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+def spawn(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a process that outlives the caller; what it complains of goes to the end of `log`."""
     with log.open("ab") as errors:
         child = subprocess.Popen(
             command,

@@ -46,7 +46,7 @@ LAYERS = {
         "signin",
         "doorstep",
     },
-    "data": {"historical", "quotes", "feed", "relay", "truth"},
+    "data": {"historical", "quotes", "feed", "relay", "recordings", "truth"},
     "drawing": {"charts", "_chart_scripts"},
     "surface": {
         "scrub",

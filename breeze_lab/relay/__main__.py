@@ -82,6 +82,7 @@ async def serve(folders: settings.Folders, idle_exit_s: float) -> None:
     from breeze_lab.relay.hub import Hub  # noqa: PLC0415
     from breeze_lab.relay.journal import switched_off  # noqa: PLC0415
     from breeze_lab.relay.ledger import Ledger  # noqa: PLC0415
+    from breeze_lab.relay.nightly import Nightly  # noqa: PLC0415
     from breeze_lab.relay.shared import Follower  # noqa: PLC0415
 
     ticks = folders.data / "ticks"
@@ -89,6 +90,7 @@ async def serve(folders: settings.Folders, idle_exit_s: float) -> None:
     logs = None if switched_off() else ticks / "log"
     hub = Hub(logs, Ledger(ticks / "gaps.sqlite", now_ms=time.time_ns() // 1_000_000))
     hub.gaps.healer = Healer(hub.gaps)
+    hub.nightly = Nightly(folders.runtime)
     memory = Memory(folders.runtime / "relay-login.json")
     market = "" if logs is None else _likely_market(memory.recall(), logs)
     if market:
@@ -138,6 +140,8 @@ async def _until_done(
         hub.sweep()
         hub.gaps.look()
         await follower.look()
+        if hub.nightly is not None:
+            hub.nightly.look()
         alone = hub.alone_since
         if idle_exit_s and alone is not None and time.monotonic() - alone > idle_exit_s:
             _log.info("Nobody has listened for %.0f s.", idle_exit_s)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from breeze_lab.bars import Interval
     from breeze_lab.relay.ledger import Ledger
     from breeze_lab.relay.market import Codec, Line
+    from breeze_lab.relay.nightly import Nightly
     from breeze_lab.relay.rebuild import Frame
     from breeze_lab.relay.restore import Identity
 
@@ -71,6 +72,8 @@ class Hub:
         self._came: dict[int, tuple[float, float | None]] = {}
         self.frames = self.unasked = 0
         self.quarantine = Quarantine()
+        #: Records the days that are over; None where nobody does.
+        self.nightly: Nightly | None = None
         #: Whose prices flow: of the login, or, before one, of the first who asked.
         self.market: str | None = None
         self._lines: dict[Identity, Line] = {}
@@ -393,6 +396,7 @@ class Hub:
             "unasked": self.unasked,
             "last_tick_age_s": self._age_s(),
             "wal": self.journal.status(),
+            "recorder": None if self.nightly is None else self.nightly.status(),
             "consumers": len(self.consumers),
             "clients": [
                 {
