@@ -48,6 +48,7 @@ format: $(READY) ## let ruff rewrite what it can
 bench: $(READY) ## run the benchmarks, quickly
 	@$(BIN)/python -m benchmarks startup --quick
 	@$(BIN)/python -m benchmarks practice --quick
+	@$(BIN)/python -m benchmarks relay --quick
 
 # The browser tests need a Chromium. One that is installed is used; otherwise
 # Debian's as root, or Playwright's own download.

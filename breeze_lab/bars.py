@@ -324,6 +324,28 @@ class BarBuilder:
         if fold.day and self.interval is Interval.D1:
             self._take_day(fold.tick)
 
+    def mend(
+        self, high: float, low: float, volume: int, opened: float | None, *, whole: bool
+    ) -> None:
+        """Put into the forming bar what was traded while nothing was heard.
+
+        Parameters
+        ----------
+        high, low
+            Extremes of the hole.
+        volume
+            Traded in the hole.
+        opened
+            The bar's opening price when it opened within the hole, else None.
+        whole
+            Whether the bar misses nothing now.
+        """
+        self._high, self._low = max(self._high, high), min(self._low, low)
+        self._volume += volume
+        if opened is not None:
+            self._open = opened
+        self.whole = whole
+
     def _take_day(self, tick: Tick | Quote) -> None:
         """Replace what we saw of the day by what the quote says of it."""
         if tick.open is None or tick.high is None or tick.low is None:

@@ -268,7 +268,7 @@ _LAYOUTS: Final[dict[tuple[bytes, ...], tuple[_Decoder, ...]]] = {
     (b"1", b"1"): (_CASH, _DERIVATIVE),
 }
 #: The beginning of a frame, long enough for a room of six digits.
-_HEAD: Final = 12
+_HEAD: Final = slice(12)
 _ROOM: Final = re.compile(rb'\["(\d\d?)\.([12])!')
 #: The layout that read the last frame with the same beginning.
 _learnt: Final[dict[bytes, _Decoder]] = {}
@@ -297,22 +297,22 @@ def decode(raw: bytes) -> Value:
         goes on.
     """
     try:
-        return _learnt[raw[:_HEAD]](raw)
-    except (KeyError, msgspec.MsgspecError, RecursionError):
+        return _learnt[raw[_HEAD]](raw)
+    except (KeyError, ValueError, RecursionError):  # msgspec raises ValueErrors, and bad UTF-8 one
         return _learn(raw)
 
 
 def _learn(raw: bytes) -> Value:
     """Try the layouts of the frame's room; remember the one that fits."""
-    found = _ROOM.match(raw, 0, _HEAD)
+    found = _ROOM.match(raw[_HEAD])
     for decoder in _LAYOUTS.get(found.groups(), ()) if found else ():
         try:
             value = decoder(raw)
-        except (msgspec.MsgspecError, RecursionError):
+        except (ValueError, RecursionError):
             continue
         if len(_learnt) >= _MOST_LEARNT:
             _learnt.clear()
-        _learnt[raw[:_HEAD]] = decoder
+        _learnt[raw[_HEAD]] = decoder
         return value
     return _slowly(raw)
 
@@ -321,6 +321,6 @@ def _slowly(raw: bytes) -> Tick | Depth:
     """Read a frame of any content, as `ticks.decode_frame` does."""
     try:
         frame = _loose(raw)
-    except (msgspec.MsgspecError, RecursionError) as exc:
+    except (ValueError, RecursionError) as exc:
         raise BadResponse(f"A frame is no JSON text: {raw[:120]!r}") from exc
     return decode_frame(frame)

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from breeze_lab import clock
-from breeze_lab.bars import Interval
+from breeze_lab.bars import Bar, Interval, resample
 from breeze_lab.errors import BadResponse
 from breeze_lab.settings import MAX_CANDLES_PER_CALL
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from breeze_lab.limits import Priority
     from breeze_lab.session import Session
 
-__all__ = ["COLUMNS", "Window", "candles", "latest", "plan", "resample_frame"]
+__all__ = ["COLUMNS", "Window", "bars", "candles", "latest", "plan", "resample_frame"]
 
 #: Columns of every history frame, in order.
 COLUMNS: Final = ("open", "high", "low", "close", "volume", "open_interest")
@@ -146,12 +146,7 @@ def candles(
 
     start, end = clock.to_ist(start), clock.to_ist(end)
     native = _SOURCE.get(interval, interval)
-    # A merged bar needs all its parts, so the first one is fetched from its opening on.
-    first = native_start = start
-    if native is not interval:
-        floor = interval.floor_epoch(int(start.timestamp()), instrument.anchor_s)
-        native_start = clock.from_epoch(floor)
-        first = start if native_start == start else native_start + interval.length
+    native_start, first = _beginning(instrument, interval, start)
     windows = plan(instrument, interval, native_start, end)
     # Many calls are a backfill, which leaves room for whoever waits for a single answer.
     priority: Priority = "interactive" if len(windows) <= _FEW_CALLS else "backfill"
@@ -169,6 +164,76 @@ def candles(
         instrument=instrument.key, interval=interval.label, source=session.endpoints.name
     )
     return frame
+
+
+def bars(
+    session: Session,
+    instrument: Instrument,
+    interval: Interval,
+    start: datetime,
+    end: datetime,
+    *,
+    priority: Priority | None = None,
+) -> list[Bar]:
+    """Return what `candles` returns as plain values, for processes that do without pandas.
+
+    Parameters
+    ----------
+    priority
+        Of its calls; by default that of somebody who waits, or of a backfill when they are many.
+
+    Returns
+    -------
+    list of Bar
+        Sorted by opening time, each once; complete where it has ended by now.
+
+    Raises
+    ------
+    NotLoggedIn, SessionExpired, RateLimited, RequestError, BadResponse
+    """
+    start, end = clock.to_ist(start), clock.to_ist(end)
+    native = _SOURCE.get(interval, interval)
+    native_start, first = _beginning(instrument, interval, start)
+    windows = plan(instrument, interval, native_start, end)
+    priority = priority or ("interactive" if len(windows) <= _FEW_CALLS else "backfill")
+    found: dict[datetime, Bar] = {}
+    now = clock.now()
+    try:
+        for window in windows:
+            for row in _fetch(session, instrument, native, window, priority):
+                bar = _bar(row, native, now)
+                found[bar.start] = bar
+    except (KeyError, TypeError, ValueError) as exc:
+        raise BadResponse(f"History answered a candle that cannot be read ({exc!r:.80}).") from exc
+    merged = [found[moment] for moment in sorted(found)]
+    if native is not interval:
+        merged = resample(merged, interval, instrument.anchor_s)
+    return [bar for bar in merged if first <= bar.start < end]
+
+
+def _bar(row: dict[str, Any], native: Interval, now: datetime) -> Bar:
+    interest = row.get("open_interest")
+    opening = _opening(row)
+    return Bar(
+        opening, native, float(row["open"]), float(row["high"]), float(row["low"]),
+        float(row["close"]), int(float(row.get("volume") or 0)),
+        None if interest in (None, "") else int(float(interest)),
+        complete=opening + native.length <= now,
+    )  # fmt: skip
+
+
+def _beginning(
+    instrument: Instrument, interval: Interval, start: datetime
+) -> tuple[datetime, datetime]:
+    """Return from when to fetch, and when the first bar asked for opens at the earliest.
+
+    A merged bar needs all its parts, so the first one is fetched from its opening on.
+    """
+    if interval not in _SOURCE:
+        return start, start
+    floor = interval.floor_epoch(int(start.timestamp()), instrument.anchor_s)
+    opening = clock.from_epoch(floor)
+    return opening, start if opening == start else opening + interval.length
 
 
 def latest(

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Session",
     "current",
+    "follow",
     "joined",
     "login",
     "login_practice",
@@ -423,13 +424,7 @@ def _current_one() -> Session:
             return mine
         if others is None or others.broker != mine.endpoints.name:
             mine.check()
-    if others is None:
-        raise NotLoggedIn(
-            "Nobody is logged in. Run %breeze_login for your account, or %breeze_login practice."
-        )
-    if not others.good:
-        raise SessionExpired(f"The session ended {others.reason}. Run %breeze_login again.")
-    return _join(others)
+    return follow()
 
 
 def joined() -> Session | None:
@@ -444,6 +439,28 @@ def joined() -> Session | None:
         return current()
     except BreezeLabError:
         return None
+
+
+def follow() -> Session:
+    """Return the session that all processes share, of whichever market it is.
+
+    For a process that serves others and works in no market of its own: it goes
+    along when the user logs in elsewhere, which `current` never does.
+
+    Raises
+    ------
+    NotLoggedIn, SessionExpired, VaultError
+    """
+    with _lock:
+        others = accounts.facts()
+        if others is None:
+            raise NotLoggedIn(
+                "Nobody is logged in. Run %breeze_login, or %breeze_login practice for no account."
+            )
+        if not others.good:
+            raise SessionExpired(f"The session ended {others.reason}. Run %breeze_login again.")
+        mine = _current
+        return mine if mine is not None and mine.serial == others.serial else _join(others)
 
 
 def _join(others: accounts.Facts) -> Session:

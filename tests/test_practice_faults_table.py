@@ -439,8 +439,8 @@ def test_swapped_frames_come_in_the_wrong_order(stage):
 @row(
     "gap 3s RELIND",
     sdk="that instrument is silent; nothing says so",
-    lab="the age of its last tick grows; a silent stream cannot be told from a quiet market, so its "
-    "bars are not marked. History has the trades",
+    lab="the age of its last tick grows; so short a silence cannot be told from a quiet market. One of "
+    "6 s or more while others tick is told as a gap, and its bars are marked",
 )
 def test_a_gap_silences_one_instrument_and_history_knows(stage):
     """RELIND is silent, TCS goes on, and the lost second is in the history."""

@@ -121,7 +121,7 @@ def test_link_logs_in_joins_and_hears_events_in_order(server):
     async def scenario() -> None:
         async with open_link(server.url, {"user": "u", "token": TOKEN}) as link:
             await link.emit("join", ["4.1!2885", "4.1!NIFTY 50"])
-            reader = asyncio.create_task(link.read(heard.append, pytest.fail))
+            reader = asyncio.create_task(link.read({"stock": heard.append}, pytest.fail))
             await asyncio.to_thread(until, lambda: len(server.rooms) == 2, "the join")
             await asyncio.to_thread(server.emit, *range(200))
             await asyncio.to_thread(until, lambda: len(heard) == 200, "200 events")
@@ -168,7 +168,7 @@ def test_silent_server_is_noticed():
             begun = loop.time()
             with pytest.raises(TimeoutError, match="nothing heard"):
                 async with open_link(f"http://127.0.0.1:{port}", {}) as link:
-                    await link.read(print, print)
+                    await link.read({}, print)
             return loop.time() - begun
 
     assert 0.4 < asyncio.run(scenario()) < 2.0
@@ -176,12 +176,12 @@ def test_silent_server_is_noticed():
 
 @pytest.mark.parametrize("answers", [True, False], ids=["answered before", "never answers"])
 def test_black_hole_is_noticed_before_the_servers_own_ping(monkeypatch, answers):
-    """A peer that answered pings and stops is dead soon; one that never did is not judged."""
-    monkeypatch.setattr(link_module, "_PROBE_S", 0.2)
-    monkeypatch.setattr(link_module, "_PROBE_PATIENCE_S", 0.3)
+    """A peer that stops answering is dead soon; one that never answered, by its silence."""
+    for name, value in (("_LOOK_S", 0.02), ("_PING_EVERY_S", 0.05), ("_PONG_PATIENCE_S", 0.3)):
+        monkeypatch.setattr(link_module, name, value)
 
     async def vanishing(connection) -> None:
-        await connection.send('0{"sid":"x","upgrades":[],"pingInterval":1000,"pingTimeout":1000}')
+        await connection.send('0{"sid":"x","upgrades":[],"pingInterval":60000,"pingTimeout":60000}')
         if not answers:
             send = connection.protocol.send_frame
             connection.protocol.send_frame = lambda frame: (
@@ -190,6 +190,7 @@ def test_black_hole_is_noticed_before_the_servers_own_ping(monkeypatch, answers)
         await connection.recv()
         await connection.send('40{"sid":"y"}')
         if answers:
+            await asyncio.sleep(0.3)
             connection.transport.pause_reading()
         await connection.wait_closed()
 
@@ -202,17 +203,19 @@ def test_black_hole_is_noticed_before_the_servers_own_ping(monkeypatch, answers)
             port = server.sockets[0].getsockname()[1]
             loop = asyncio.get_running_loop()
             begun = loop.time()
+            opening = open_link(f"http://127.0.0.1:{port}", {}, mute_patience_s=0.6)
             with pytest.raises(TimeoutError) as caught:
-                async with open_link(f"http://127.0.0.1:{port}", {}) as link:
-                    await link.read(print, print)
+                async with opening as link:
+                    await link.read({}, print)
+            assert link.mute is not answers
             return loop.time() - begun, str(caught.value)
 
     took, verdict = asyncio.run(scenario())
     if answers:
-        assert "no answer to a ping" in verdict
-        assert took < 1.9
+        assert "no answer to a ping for" in verdict
     else:
-        assert "nothing heard for 2 s" in verdict
+        assert "nothing heard for 0." in verdict
+    assert took < 1.9
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ __all__ = ["Entry", "FeedLoop"]
 _log: Final = logging.getLogger(__name__)
 
 _LONGEST_DELAY_S: Final = 3.0
+#: Least time between two batches: a callback runs soon, and a busy relay batches more by itself.
+_FLUSH_MS: Final = 2
 #: A snapshot of 2,000 instruments with 1,500 bars each is not a small message.
 _LARGEST_MESSAGE: Final = 2**30
 
@@ -61,6 +63,7 @@ class Entry:
     live: bool = False
     life: str = ""
     seen: dict[str, int] = field(default_factory=dict)
+    epoch: int = 0  # of the last tick heard
 
     def message(self, request_id: int) -> dict[str, Any]:
         """Return the request that subscribes it, or does so again after what was heard."""
@@ -206,7 +209,8 @@ class FeedLoop:
                 max_size=_LARGEST_MESSAGE, close_timeout=0.5, open_timeout=5,
             ) as socket:  # fmt: skip
                 self._socket = socket
-                await self._send({"op": "hello", "client": self._name})
+                hello = {"op": "hello", "client": self._name, "flush_ms": _FLUSH_MS}
+                await self._send(hello)
                 while True:
                     await self._take(self._decode(await socket.recv(decode=False)))
         except ConnectionClosedOK:
@@ -314,6 +318,7 @@ class FeedLoop:
             entry.deliver([*self._resume(entry, message, ticks), *bars])
             return
         entry.seen = dict(message["sequences"])
+        entry.epoch = max((tick.epoch for tick in ticks), default=0)
         subscription = entry.target()
         if subscription is not None:
             grouped: dict[tuple[str, Interval], list[FeedBar]] = {}
@@ -342,7 +347,8 @@ class FeedLoop:
         events: list[FeedEvent] = [*unknown.values()] if every else []
         for tick in ticks:
             newest = not every and tick.sequence > entry.seen.get(tick.key, 0)
-            if newest or tick.key in unknown:
+            # A life whose log failed left its follower older ticks than were heard of it.
+            if newest or (tick.key in unknown and tick.epoch > entry.epoch):
                 events.append(tick)
         for key, sequence in message["sequences"].items():
             if not every or key in unknown:
@@ -355,12 +361,17 @@ class FeedLoop:
         for key, first, last, cause in message.get("lost", ()):
             for entry in self._hearing(key, last):
                 events.setdefault(entry, []).append(Lost(key, first, last, cause))
+        for gap in map(rows.gap, message.get("gaps", ())):
+            for entry in self._living(gap.key):
+                events.setdefault(entry, []).append(gap)
         self._ticks(message.ticks, events)
+        if message.ticks:
+            for entry in events:
+                entry.epoch = message.ticks[-1].epoch
         for row in message.get("bars", ()):
             bar = rows.bar(row)
-            for entry in self._by_key.get(bar.key, ()):
-                if entry.live and bar.bar.interval in entry.intervals:
-                    events.setdefault(entry, []).append(bar)
+            for entry in self._living(bar.key, bar.bar.interval):
+                events.setdefault(entry, []).append(bar)
         for entry, found in events.items():
             entry.deliver(found)
 
@@ -378,6 +389,14 @@ class FeedLoop:
                         events[entry].append(tick)
                     else:
                         events[entry] = [tick]
+
+    def _living(self, key: str, interval: Interval | None = None) -> list[Entry]:
+        """Return the subscriptions of `key`, with its bars, that have had their snapshot."""
+        return [
+            entry
+            for entry in self._by_key.get(key, ())
+            if entry.live and (interval is None or interval in entry.intervals)
+        ]
 
     def _hearing(self, key: str, sequence: int) -> Iterator[Entry]:
         """Yield the subscriptions that have not heard `sequence` of `key` yet."""

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from breeze_lab import clock
 from breeze_lab.bars import Bar, Interval
-from breeze_lab.feed.subscription import FeedBar, FeedState
+from breeze_lab.feed.subscription import FeedBar, FeedState, Gap
 
 if TYPE_CHECKING:
     from breeze_lab.feed.ticks import FeedTick
 
-__all__ = ["bar", "state", "tick"]
+__all__ = ["bar", "gap", "state", "tick"]
 
 _INTERVALS: Final = {interval.label: interval for interval in Interval}
 
@@ -31,11 +31,18 @@ def tick(row: list[Any], room: str) -> FeedTick:
     return ticks.from_row(row, room)
 
 
+def gap(row: list[Any]) -> Gap:
+    """Return the value of a gap row."""
+    key, from_ms, to_ms, cause, state_name = row
+    end = None if to_ms is None else clock.from_epoch(to_ms / 1000)
+    return Gap(key, clock.from_epoch(from_ms / 1000), end, cause, state_name)
+
+
 def bar(row: list[Any]) -> FeedBar:
     """Return the value of a bar row."""
-    key, label, start_s, opened, high, low, close, volume, interest, whole, forming = row
+    key, label, start_s, opened, high, low, close, volume, interest, whole, forming, *healed = row
     value = Bar(
         clock.from_epoch(start_s), _INTERVALS[label], opened, high, low, close, volume, interest,
         complete=whole and not forming,
     )  # fmt: skip
-    return FeedBar(key, value, forming, whole)
+    return FeedBar(key, value, forming, whole, bool(healed))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
     from types import TracebackType
 
     from breeze_lab.bars import Bar, Interval
@@ -25,6 +26,7 @@ __all__ = [
     "FeedBar",
     "FeedEvent",
     "FeedState",
+    "Gap",
     "Lost",
     "Snapshot",
     "Subscription",
@@ -51,13 +53,16 @@ class FeedBar:
     forming
         False when it will not change any more.
     whole
-        Whether every tick since its opening was heard so far.
+        Whether nothing since its opening is missing so far.
+    healed
+        Whether history was put into it where ticks are missing.
     """
 
     key: str
     bar: Bar
     forming: bool
     whole: bool
+    healed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,31 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Gap:
+    """A silence of an instrument, told when it begins, when it ends and when it was healed.
+
+    Parameters
+    ----------
+    key
+        The instrument.
+    start, end
+        When the last frame before it and the first one after it were received,
+        aware, Asia/Kolkata; `end` is None while it is open.
+    cause
+        Why nothing came, and why it could not be healed.
+    state
+        ``"open"``, ``"closed"``, ``"healed"`` (its bars were completed from the
+        broker's history, its ticks are gone) or ``"not healable"``.
+    """
+
+    key: str
+    start: datetime
+    end: datetime | None
+    cause: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class FeedState:
     """How the stream stands; `since` is an ISO text in IST."""
 
@@ -94,7 +124,7 @@ class FeedState:
     error: str = ""
 
 
-FeedEvent: TypeAlias = "FeedTick | FeedBar | Lost | FeedState"
+FeedEvent: TypeAlias = "FeedTick | FeedBar | Lost | Gap | FeedState"
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +280,8 @@ def _subject(event: FeedEvent) -> object:
             return event.key, event.bar.interval, event.bar.start
         case Lost():
             return event.key, "lost", event.first
+        case Gap():
+            return event.key, "gap", event.start
         case FeedState():
             return FeedState
     return event.key

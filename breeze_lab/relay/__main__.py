@@ -78,13 +78,18 @@ class Memory:
 async def serve(folders: settings.Folders, idle_exit_s: float) -> None:
     """Serve until a signal, a request to end, or `idle_exit_s` without a consumer."""
     from breeze_lab.relay.door import Door  # noqa: PLC0415 - after the lock is ours
+    from breeze_lab.relay.healer import Healer  # noqa: PLC0415
     from breeze_lab.relay.hub import Hub  # noqa: PLC0415
     from breeze_lab.relay.journal import switched_off  # noqa: PLC0415
+    from breeze_lab.relay.ledger import Ledger  # noqa: PLC0415
     from breeze_lab.relay.nightly import Nightly  # noqa: PLC0415
     from breeze_lab.relay.shared import Follower  # noqa: PLC0415
 
-    logs = None if switched_off() else folders.data / "ticks" / "log"
-    hub = Hub(logs)
+    ticks = folders.data / "ticks"
+    ticks.mkdir(mode=0o700, exist_ok=True)
+    logs = None if switched_off() else ticks / "log"
+    hub = Hub(logs, Ledger(ticks / "gaps.sqlite", now_ms=time.time_ns() // 1_000_000))
+    hub.gaps.healer = Healer(hub.gaps)
     hub.nightly = Nightly(folders.runtime)
     memory = Memory(folders.runtime / "relay-login.json")
     market = "" if logs is None else _likely_market(memory.recall(), logs)
@@ -110,6 +115,7 @@ async def serve(folders: settings.Folders, idle_exit_s: float) -> None:
             await _until_done(hub, follower, door.stop, idle_exit_s)
     finally:
         await hub.upstream.close()
+        await hub.gaps.healer.close()
         hub.journal.close()
     _log.info("Relay ends.")
 
@@ -132,6 +138,7 @@ async def _until_done(
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _SWEEP_S)
         hub.sweep()
+        hub.gaps.look()
         await follower.look()
         if hub.nightly is not None:
             hub.nightly.look()

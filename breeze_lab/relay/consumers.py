@@ -49,13 +49,17 @@ class Watch:
 
     def offer(self, sample: Sample, changed: dict[Interval, int | None]) -> None:
         """Queue what this consumer wants of a tick and the bars it changed."""
-        consumer = self.consumer
         if self.ticks:
-            consumer.take(sample, every=self.every)
+            self.consumer.take(sample, every=self.every)
+        if self.intervals:
+            self._offer_bars(changed)
+
+    def _offer_bars(self, changed: dict[Interval, int | None]) -> None:
+        series = self.line.series
         for interval in self.intervals:
             since_s = changed.get(interval)
             if since_s is not None:
-                consumer.take_bars(self.line.series[interval], since_s)
+                self.consumer.take_bars(series[interval], since_s)
 
 
 @dataclass(slots=True)
@@ -67,9 +71,12 @@ class _Pending:
     series: dict[Series, int] = field(default_factory=dict)
     bars: list[Row] = field(default_factory=list)
     lost: dict[str, list[Any]] = field(default_factory=dict)
+    gaps: list[list[Any]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.samples or self.latest or self.series or self.bars or self.lost)
+        return bool(
+            self.samples or self.latest or self.series or self.bars or self.lost or self.gaps
+        )
 
     def freeze_bars(self) -> None:
         """Read the bars now, because a control message follows."""
@@ -102,6 +109,8 @@ class _Pending:
             message["bars"] = [row.encoded(codec) for row in self.bars]
         if self.lost:
             message["lost"] = list(self.lost.values())
+        if self.gaps:
+            message["gaps"] = self.gaps
         return message
 
 
@@ -132,6 +141,7 @@ class Consumer:
         self._sealed: deque[_Pending | dict[str, Any]] = deque()
         self._open = _Pending()
         self._waiting = 0
+        self._roused = False  # does `wake` stand since the last writing?
 
     @property
     def waiting(self) -> int:
@@ -152,21 +162,39 @@ class Consumer:
                 self._conflate()
         else:
             self._open.latest[sample.key] = sample
-        self.wake.set()
+        if not self._roused:  # many ticks, one alarm
+            self._roused = True
+            self.wake.set()
 
     def take_bars(self, series: Series, since_s: int) -> None:
         """Queue the bars of `series` that opened at `since_s` or later."""
         self._open.series.setdefault(series, since_s)
         self.wake.set()
 
+    def take_mended(self, series: Series, since_s: int) -> None:
+        """Queue bars that history changed, though newer ones may wait already."""
+        waiting = self._open.series
+        waiting[series] = min(since_s, waiting.get(series, since_s))
+        self.wake.set()
+
+    def take_gap(self, row: list[Any]) -> None:
+        """Queue what became of a gap; see `breeze_lab.relay.ledger.Entry.row`."""
+        if self._open.samples:  # which came before it
+            self._seal()
+        self._open.gaps.append(row)
+        self.wake.set()
+
     def post(self, message: dict[str, Any]) -> None:
         """Queue a control message behind everything queued so far."""
         if self._open:
-            self._open.freeze_bars()
-            self._sealed.append(self._open)
-            self._open = _Pending()
+            self._seal()
         self._sealed.append(message)
         self.wake.set()
+
+    def _seal(self) -> None:
+        self._open.freeze_bars()
+        self._sealed.append(self._open)
+        self._open = _Pending()
 
     def forget(self, key: str) -> None:
         """Drop the updates of `key` that still wait, because nobody wants them now."""
@@ -176,11 +204,13 @@ class Consumer:
         pending.samples = kept
         pending.latest.pop(key, None)
         pending.lost.pop(key, None)
+        pending.gaps = [row for row in pending.gaps if row[0] != key]
         pending.series = {s: since for s, since in pending.series.items() if s.key != key}
 
     def messages(self) -> list[bytes]:
         """Return everything queued, encoded, in order."""
         self.wake.clear()
+        self._roused = False
         encoded: list[bytes] = []
         while self._sealed:
             item = self._sealed.popleft()

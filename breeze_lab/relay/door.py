@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 
 from breeze_lab.bars import Interval
 from breeze_lab.errors import BreezeLabError, FeedError, SettingsError, SubscriptionRefused
-from breeze_lab.relay import JSON, MSGPACK, messages
+from breeze_lab.relay import JSON, MSGPACK, messages, metrics
 from breeze_lab.relay.market import Codec
 from breeze_lab.relay.shared import refuse_ended
 from breeze_lab.relay.upstream import Login
@@ -60,6 +60,7 @@ class Door:
         self.stop = asyncio.Event()
         self._on_login = on_login
         self._connections: set[ServerConnection] = set()
+        self._budget = metrics.Budget()
 
     @contextlib.asynccontextmanager
     async def open(self, path: Path) -> AsyncIterator[None]:
@@ -150,6 +151,15 @@ class Door:
                 _ok(consumer, request.id)
             case messages.Status():
                 consumer.post({"op": "status", "id": request.id, **self.hub.status()})
+            case messages.Peek():
+                wanted = [(one.key, one.room, one.anchor_s) for one in request.instruments]
+                intervals = [Interval.parse(label) for label in request.bars]
+                found = self.hub.peek(consumer.codec, wanted, intervals)
+                consumer.post({"op": "peek", "id": request.id, **found})
+            case messages.Metrics():
+                budget = await asyncio.to_thread(self._budget.look)
+                text = metrics.render(self.hub.status(), budget)
+                consumer.post({"op": "metrics", "id": request.id, "text": text})
             case messages.Shutdown():
                 _ok(consumer, request.id)
                 _log.info("Asked to end by %s.", consumer.name)

@@ -19,7 +19,9 @@ from breeze_lab.errors import BadResponse, LoginError, SubscriptionRefused
 from breeze_lab.frames import Quote, decode
 from breeze_lab.relay import PROTOCOL
 from breeze_lab.relay.consumers import Consumer, Watch
+from breeze_lab.relay.gaps import Gaps
 from breeze_lab.relay.lives import Lives
+from breeze_lab.relay.quarantine import Quarantine
 from breeze_lab.relay.upstream import Login, State, Upstream
 from breeze_lab.ticks import Tick
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from breeze_lab.bars import Interval
+    from breeze_lab.relay.ledger import Ledger
     from breeze_lab.relay.market import Codec, Line
     from breeze_lab.relay.nightly import Nightly
     from breeze_lab.relay.rebuild import Frame
@@ -41,8 +44,8 @@ _log: Final = logging.getLogger(__name__)
 MAX_ROOMS: Final = 2000
 #: A room nobody wants is left after this long.
 LINGER_S: Final = 5.0
-#: Malformed frames are logged one by one only up to here.
-_LOGGED_MALFORMED: Final = 20
+#: Who stays no longer and wants nothing only asked how things stand.
+_PASSING_S: Final = 5.0
 
 
 class Hub:
@@ -52,18 +55,23 @@ class Hub:
     ----------
     logs
         The folder of the tick logs; None records nothing.
+    ledger
+        Where gaps are kept; by default in memory.
     """
 
-    def __init__(self, logs: Path | None = None) -> None:
+    def __init__(self, logs: Path | None = None, ledger: Ledger | None = None) -> None:
         """Know no instrument and no consumer."""
-        self.upstream = Upstream(self)
+        self.upstream = Upstream(self, {"stock": self.on_stock})
         self.consumers: dict[int, Consumer] = {}
         #: Names this life of the relay; sequences go on from one to the next.
         self.life = secrets.token_hex(8)
         self.started = time.monotonic()
         #: Monotonic time since which nobody is connected, None while somebody is.
         self.alone_since: float | None = time.monotonic()
-        self.frames = self.malformed = self.unasked = 0
+        #: When each consumer came, and since when nobody else was there then.
+        self._came: dict[int, tuple[float, float | None]] = {}
+        self.frames = self.unasked = 0
+        self.quarantine = Quarantine()
         #: Records the days that are over; None where nobody does.
         self.nightly: Nightly | None = None
         #: Whose prices flow: of the login, or, before one, of the first who asked.
@@ -79,6 +87,7 @@ class Hub:
             sequences=self._sequences, upstream=self.upstream,
         )  # fmt: skip
         self.journal = self.lives.journal
+        self.gaps = Gaps(self._by_room, self.upstream, ledger, self.lives.note_gap)
 
     # -- consumers --------------------------------------------------------
 
@@ -86,6 +95,7 @@ class Hub:
         """Welcome a new consumer."""
         self._numbers += 1
         consumer = self.consumers[self._numbers] = Consumer(self._numbers, codec)
+        self._came[self._numbers] = time.monotonic(), self.alone_since
         self.alone_since = None
         consumer.post(
             {
@@ -98,10 +108,14 @@ class Hub:
 
     def detach(self, consumer: Consumer) -> None:
         """Let go of a consumer and of what it held."""
+        now = time.monotonic()
+        came, alone_before = self._came.pop(consumer.number, (now, None))
+        passing = not consumer.watches and now - came < _PASSING_S
         self.unsubscribe(consumer, list(consumer.watches))
         self.consumers.pop(consumer.number, None)
         if not self.consumers:
-            self.alone_since = time.monotonic()
+            # A scraper that asks every few seconds keeps no relay alive.
+            self.alone_since = alone_before if passing and alone_before is not None else now
 
     def subscribe(
         self,
@@ -212,8 +226,45 @@ class Hub:
         if line is None:
             line = self._lines[key, room, anchor_s] = self.lives.line(key, room, anchor_s)
             self._by_room.setdefault(room, []).append(line)
+            self.gaps.watch(room, key)
         watch = consumer.watches[key] = line.watches[consumer.number] = Watch(consumer, line)
         return watch
+
+    def peek(
+        self, codec: Codec, wanted: Iterable[tuple[str, str, int]], intervals: Iterable[Interval]
+    ) -> dict[str, Any]:
+        """Return what is known of instruments, for whoever does not want to hear more.
+
+        Parameters
+        ----------
+        wanted
+            Key, room and anchor of each.
+
+        Returns
+        -------
+        dict
+            ``market``; ``found``: for each key that is streamed ``tick`` (a row, or
+            None before the first) and ``bars`` (rows of the intervals somebody holds).
+        """
+        found: dict[str, Any] = {}
+        intervals = list(intervals)
+        for key, room, anchor_s in wanted:
+            lines = self._by_room.get(room)
+            if not lines:
+                continue
+            last = next((line.last for line in lines if line.last is not None), None)
+            # The last tick is the same in every line of the room; bars count from the anchor.
+            held = {
+                interval: line.series[interval]
+                for line in lines
+                for interval in intervals
+                if line.anchor_s == anchor_s and interval in line.series
+            }
+            found[key] = {
+                "tick": None if last is None else last.encoded(codec),
+                "bars": [row.encoded(codec) for series in held.values() for row in series.rows()],
+            }
+        return {"market": self.market, "found": found}
 
     def sweep(self, linger_s: float = LINGER_S) -> None:
         """Forget lines and bars nobody has wanted for `linger_s`."""
@@ -224,6 +275,7 @@ class Hub:
                 lines = self._by_room[line.room]
                 lines.remove(line)
                 if not lines:
+                    self.gaps.leave(line.room)
                     del self._by_room[line.room]
                     self.upstream.leave([line.room])
                     self.lives.left(line.room)
@@ -271,6 +323,7 @@ class Hub:
     async def _login(self, login: Login, market: str) -> None:
         past = await self.lives.read(market)
         held = self.upstream.login_held
+        self.quarantine.hide(login.token)
         # Set before the wait, so that nobody of the old market slips in; a login that fails
         # leaves everything as it was.
         before, self.market = self.market, market
@@ -280,6 +333,8 @@ class Hub:
             self.market = before
             raise
         # No frame of the new connection can have come yet: nothing was awaited since.
+        if self.gaps.ledger.market != market:
+            self.gaps.ledger.use(market)
         if past is not None:
             self.lives.adopt(market, past)
         self.lives.turn(held, login)
@@ -292,16 +347,13 @@ class Hub:
         for consumer in self.consumers.values():
             consumer.post(message)
 
-    def on_lost(self) -> None:
-        """Mark every line: ticks may be missing from here on."""
-        for line in self._lines.values():
-            line.gap()
+    def on_lost(self, cause: str) -> None:
+        """Mark every line: ticks may be missing since the last one."""
+        self.gaps.lost(cause)
 
     def on_malformed(self, reason: str) -> None:
-        """Count what could not be read; it is never fatal."""
-        self.malformed += 1
-        if self.malformed <= _LOGGED_MALFORMED:
-            _log.warning("Skipped a malformed frame: %s", reason)
+        """Count and keep what could not be read; it is never fatal."""
+        self.quarantine.add("stock", reason)
 
     def on_stock(self, raw: bytes) -> None:
         """Decode one frame, once, and hand it to the lines of its room."""
@@ -316,6 +368,10 @@ class Hub:
             self.unasked += 1
             return
         received_ms = time.time_ns() // 1_000_000
+        if value.room in self.lives.silent:
+            self.gaps.restarted(value.room, self.lives.silent.pop(value.room))
+        if value.room in self.gaps.open_rooms:
+            self.gaps.heard(value.room, received_ms, value)
         sequence = self.lives.take(value.room, received_ms, raw)
         for line in lines:
             line.take(value, sequence, self.upstream.epoch, received_ms)
@@ -329,11 +385,14 @@ class Hub:
             "version": __version__,
             "pid": os.getpid(),
             "life": self.life,
+            "ticks": sum(self._sequences.values()),
             "uptime_s": round(time.monotonic() - self.started, 1),
             "upstream": {**self.upstream.state.to_dict(), "epoch": self.upstream.epoch},
             "rooms": list(self.upstream.rooms),
             "frames": self.frames,
-            "malformed": self.malformed,
+            "malformed": self.quarantine.count,
+            "quarantine": self.quarantine.rows(),
+            "gaps": self.gaps.status(),
             "unasked": self.unasked,
             "last_tick_age_s": self._age_s(),
             "wal": self.journal.status(),
@@ -370,5 +429,7 @@ class Hub:
             "ticks": line.ticks,
             "sequence": line.sequence,
             "gaps": line.gaps,
+            "gap": self.gaps.of(line.room, line.key),
+            **self.gaps.pulse(line.room),
             "intervals": [interval.label for interval in line.series],
         }

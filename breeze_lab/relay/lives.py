@@ -55,8 +55,9 @@ class Lives:
         self._upstream = upstream
         #: Lines of a former life that nobody wants yet.
         self._former: dict[Identity, Line] = {}
-        #: Rooms not heard since a former life, and when that one heard its last frame.
-        self._silent: dict[str, int] = {}
+        #: Rooms not heard since a former life, and when that one heard its last frame; the hub
+        #: opens and ends their gaps.
+        self.silent: dict[str, int] = {}
         self._epoch_noted = 0
         self.changing = asyncio.Lock()  # one market at a time
 
@@ -79,7 +80,7 @@ class Lives:
         self._upstream.epoch = max(self._upstream.epoch, past.epoch)
         for room, sequence in past.sequences.items():
             self._sequences[room] = max(sequence, self._sequences.get(room, 0))
-        self._former, self._silent = past.lines, {}
+        self._former, self.silent = past.lines, {}
         for line in self._lines.values():
             line.sequence = self._sequences.get(line.room, 0)
             self._await_return(line.room)
@@ -114,7 +115,7 @@ class Lives:
 
     def left(self, room: str) -> None:
         """Hear that nobody wants `room` any more."""
-        self._silent.pop(room, None)
+        self.silent.pop(room, None)
         self.journal.note({"what": "left", "room": room})
 
     def sweep(self, before: float) -> None:
@@ -127,21 +128,14 @@ class Lives:
 
     def take(self, room: str, received_ms: int, raw: bytes) -> int:
         """Count one frame of a room and put it into the log; return its sequence."""
-        if self._silent and room in self._silent:
-            self.on_gap(room, self._silent.pop(room), received_ms, RESTARTED)
         sequence = self._sequences[room] = self._sequences.get(room, 0) + 1
         self.journal.frame(room, sequence, self._upstream.epoch, received_ms, raw)
         return sequence
 
-    def on_gap(self, room: str, from_ms: int, to_ms: int, cause: str) -> None:
-        """Tell whoever wants the ticks of a room that some may be missing before its next one."""
-        lines = self._by_room.get(room, ())
+    def note_gap(self, room: str, from_ms: int, to_ms: int, cause: str) -> None:
+        """Note that frames of a room may be missing before its next one, for who is away."""
         gap = Gap(self._sequences.get(room, 0) + 1, from_ms, to_ms, cause)
-        self.journal.gap(room, gap, [line.key for line in lines])
-        for line in lines:
-            for watch in line.watches.values():
-                if watch.ticks:
-                    watch.consumer.post({"op": "batch", "gaps": [gap.row(line.key)]})
+        self.journal.gap(room, gap, [line.key for line in self._by_room.get(room, ())])
 
     def on_connection(self) -> None:
         """Note a new connection, once."""
@@ -186,7 +180,7 @@ class Lives:
         past = self.journal.past
         if room in past.held:
             past.held.discard(room)
-            self._silent[room] = past.ended_ms
+            self.silent[room] = past.ended_ms
 
     def _heads(self) -> Iterable[dict[str, Any]]:
         """Yield what each file of the log begins with."""

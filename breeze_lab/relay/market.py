@@ -16,22 +16,24 @@ from breeze_lab.bars import BarBuilder, Interval
 from breeze_lab.ladder import Ladder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from breeze_lab.bars import Fold
     from breeze_lab.frames import Quote
     from breeze_lab.relay.consumers import Watch
+    from breeze_lab.relay.fold import Hole, Piece
     from breeze_lab.ticks import Tick
 
 __all__ = ["BARS_KEPT", "BarRow", "Codec", "Line", "Row", "Sample", "Series", "TickRow", "sample"]
 
 #: Closed bars kept for each instrument and interval.
 BARS_KEPT: Final = 1500
+#: Gaps remembered for each instrument, to heal its bars.
+HOLES_KEPT: Final = 50
 
-#: ``[key, interval, start_s, open, high, low, close, volume, open_interest, complete, forming]``
-BarRow: TypeAlias = tuple[
-    str, str, int, float, float, float, float, int, int | None, bool, bool
-]  # fmt: skip
+#: ``[key, interval, start_s, open, high, low, close, volume, open_interest, complete, forming]``,
+#: and True behind it when history was put into it.
+BarRow: TypeAlias = tuple[Any, ...]
 #: ``[key, sequence, epoch, exchange_time_s, received_ms, last, open, high, low,
 #: previous_close, change_percent, bid, bid_quantity, ask, ask_quantity,
 #: last_quantity, average_price, volume, open_interest]``
@@ -50,7 +52,6 @@ class Codec:
     def __init__(self, subprotocol: str) -> None:
         """Choose the encoding."""
         self.text = subprotocol.endswith("json")
-        self.slot = int(self.text)
         self.encode = (
             msgspec.json.Encoder().encode if self.text else msgspec.msgpack.Encoder().encode
         )
@@ -59,18 +60,23 @@ class Codec:
 class Row:
     """One row on its way out; encoded at most once for each encoding."""
 
-    __slots__ = ("_raw", "values")
+    __slots__ = ("_packed", "_text", "values")
 
     def __init__(self, values: TickRow | BarRow) -> None:
         """Keep the values; nothing is encoded before somebody asks."""
         self.values = values
-        self._raw: list[msgspec.Raw | None] = [None, None]
+        self._packed: msgspec.Raw | None = None
+        self._text: msgspec.Raw | None = None
 
     def encoded(self, codec: Codec) -> msgspec.Raw:
         """Return the row in the encoding of `codec`."""
-        raw = self._raw[codec.slot]
+        raw = self._text if codec.text else self._packed
         if raw is None:
-            raw = self._raw[codec.slot] = msgspec.Raw(codec.encode(self.values))
+            raw = msgspec.Raw(codec.encode(self.values))
+            if codec.text:
+                self._text = raw
+            else:
+                self._packed = raw
         return raw
 
 
@@ -80,8 +86,9 @@ class Sample(Row):
     __slots__ = ("key", "sequence")
 
     def __init__(self, key: str, sequence: int, values: TickRow) -> None:
-        """See `Row`."""
-        super().__init__(values)
+        """See `Row`; not called, because every tick comes by here."""
+        self.values = values
+        self._packed = self._text = None
         self.key = key
         self.sequence = sequence
 
@@ -104,8 +111,8 @@ class Series:
     """The bars of one line and interval: closed ones and the forming one."""
 
     __slots__ = (
-        "_builder", "_closed", "_forming", "_label", "idle_since", "interval", "key", "ladder",
-        "refs",
+        "_builder", "_closed", "_forming", "_label", "_mended_s", "idle_since", "interval", "key",
+        "ladder", "refs",
     )  # fmt: skip
 
     def __init__(self, key: str, interval: Interval, anchor_s: int) -> None:
@@ -119,6 +126,7 @@ class Series:
         self.idle_since = time.monotonic()
         self._closed: deque[tuple[int, Row]] = deque(maxlen=BARS_KEPT)
         self._forming: Row | None = None  # made when somebody asks
+        self._mended_s = -1  # opening of the forming bar that history was put into
 
     @property
     def builder(self) -> BarBuilder:
@@ -143,7 +151,8 @@ class Series:
         closed = builder.take(epoch_s, tick)
         if closed is None:
             return builder.start_s
-        self._closed.append((closed[0], Row((self.key, self._label, *closed, False))))
+        mark = (True,) if closed[0] == self._mended_s else ()
+        self._closed.append((closed[0], Row((self.key, self._label, *closed, False, *mark))))
         return closed[0]
 
     @property
@@ -167,9 +176,34 @@ class Series:
             values = self._builder.values()
             if values is None:
                 return rows
-            self._forming = Row((self.key, self._label, *values, self._builder.whole, True))
+            mark = (True,) if values[0] == self._mended_s else ()
+            self._forming = Row((self.key, self._label, *values, self._builder.whole, True, *mark))
         rows.append(self._forming)
         return rows
+
+    def closed(self) -> list[BarRow]:
+        """Return the closed bars, oldest first."""
+        return [row.values for _, row in self._closed]
+
+    def mend(self, bars: Mapping[int, BarRow]) -> None:
+        """Put bars from history among the closed ones, by their opening second."""
+        if not bars:
+            return
+        rows = dict(self._closed)
+        rows |= {start_s: Row((*values[:11], True)) for start_s, values in bars.items()}
+        self._closed.clear()
+        self._closed.extend(sorted(rows.items(), key=_opening))
+
+    def mend_forming(
+        self, part: Sequence[Piece], volume: int, opened: float | None, *, whole: bool
+    ) -> None:
+        """Put history into the forming bar; see `BarBuilder.mend`."""
+        close = self.builder.values()
+        assert close is not None
+        high = max((piece.high for piece in part), default=close[4])
+        low = min((piece.low for piece in part), default=close[4])
+        self.builder.mend(high, low, volume, opened, whole=whole)
+        self._mended_s, self._forming = close[0], None
 
     def gap(self) -> None:
         """Note that ticks were missed."""
@@ -182,6 +216,10 @@ class Series:
         self._closed.clear()
         self._forming = None
         self._builder = BarBuilder(self.interval, self._builder.anchor_s)
+
+
+def _opening(item: tuple[int, Row]) -> int:
+    return item[0]
 
 
 class Line:
@@ -212,9 +250,20 @@ class Line:
         self.ticks = 0
         self.gaps = 0
         self.idle_since = time.monotonic()
-        self._last: tuple[int, Tick | Quote] | None = (
-            None  # with a time, and heard without a gap since
-        )
+        #: What was known around its gaps, the newest of them.
+        self.holes: deque[Hole] = deque(maxlen=HOLES_KEPT)
+        # With a time, and heard without a gap since.
+        self._last: tuple[int, Tick | Quote] | None = None
+
+    @property
+    def heard(self) -> tuple[int, Tick | Quote] | None:
+        """The last tick and its exchange time in Unix seconds; None after a gap."""
+        return self._last
+
+    @property
+    def exchange_s(self) -> int | None:
+        """Exchange time of the last tick in Unix seconds; None after a gap."""
+        return None if self._last is None else self._last[0]
 
     def hold(self, intervals: Iterable[Interval]) -> None:
         """Keep bars of `intervals` for one more consumer."""
