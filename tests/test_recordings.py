@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -12,16 +13,17 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from tick_log import YESTERDAY, line, ms, note, quote, write
 
-from breeze_lab import clock, recordings
+from breeze_lab import clock, recordings, settings
 from breeze_lab.bars import BarBuilder, Interval
 from breeze_lab.errors import InstrumentNotFound, RecordingError
 from breeze_lab.practice.exchange.contracts import listing
 from breeze_lab.practice.exchange.prices import Prices
 from breeze_lab.practice.replay.recording import read as read_recording
 from breeze_lab.practice.replay.recording_files import TICK_COLUMNS
-from breeze_lab.relay import recorder, stored, wal
+from breeze_lab.relay import recorder, rows, stored, wal
 from breeze_lab.relay.columns import COLUMNS, LAYOUT, QUOTE
 from breeze_lab.relay.days import Place
+from breeze_lab.relay.ledger import Ledger
 from breeze_lab.relay.reading import Reading
 from breeze_lab.relay.wal import Record
 from breeze_lab.ticks import Tick, decode_frame
@@ -192,6 +194,25 @@ def test_gaps_are_those_noted_and_those_seen():
     assert frame["end"].iloc[2] == clock.from_epoch((start + 10_000) / 1000)
 
 
+def test_the_ledger_says_what_became_of_a_gap():
+    """A gap of the ledger takes the place of what the log shows of it; other days' stay out."""
+    start = ms("10:00")
+    write([
+        line(), quote(1, start), quote(2, start + 5000, epoch=2), quote(3, start + 9000, epoch=3),
+    ])  # fmt: skip
+    ledger = Ledger(settings.folders().data / "ticks" / "gaps.sqlite", "icici")
+    ledger.know("4.1!2885", "NSE:RELIANCE")
+    for first, last in ((-200_000_000, -190_000_000), (0, 5000)):
+        ledger.open(["4.1!2885"], start + first, "the link was lost")
+        entry = ledger.close("4.1!2885", start + last)
+        ledger.change(replace(entry, state="healed"))
+    ledger.shut()
+    recorder.convert(PLACE)
+    frame = recordings.gaps(YESTERDAY)
+    assert frame["cause"].tolist() == ["the link was lost", rows.ANEW]
+    assert frame["state"].tolist() == ["healed", "closed"]
+
+
 def test_a_damaged_log_gives_its_good_prefix_and_stays(monkeypatch):
     """The sidecar says what is missing, and the damaged file is not removed with the others."""
     records = minutes(200)
@@ -319,8 +340,8 @@ def test_frames_come_back_as_the_ticks_they_were(tmp_path_factory, frames, cuts)
             write([])
         made = recorder.convert(PLACE)
         assert made["ticks"] == len(records)
-        rows = parquet.read_table(PLACE.ticks).to_pylist()
-        for row, record in zip(rows, records, strict=True):
+        table = parquet.read_table(PLACE.ticks).to_pylist()
+        for row, record in zip(table, records, strict=True):
             frame = json.loads(record.data)
             tick = decode_frame(frame)
             assert isinstance(tick, Tick)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any, Final
 
+from breeze_lab import clock, settings
 from breeze_lab.errors import FeedError
 from breeze_lab.relay import wal
 from breeze_lab.relay.rows import Rows
@@ -14,8 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from breeze_lab.relay.days import Place
+    from breeze_lab.relay.ledger import Entry
 
-__all__ = ["GROUP", "Reading"]
+__all__ = ["GROUP", "LEDGER", "Reading"]
+
+#: The gap ledger's file, below the folder of ticks.
+LEDGER: Final = "gaps.sqlite"
+_DAY_MS: Final = 86_400_000
+#: More gaps than a day of trouble has.
+_MOST_GAPS: Final = 200_000
 
 #: Rows in memory at once, and in a row group.
 GROUP: Final = 65_536
@@ -85,6 +93,21 @@ class Reading:
             )
         yield rows
 
+    def _gaps(self) -> list[dict[str, Any]]:
+        """Return what the ledger says of the day's gaps, and of the log what it does not."""
+        known = [
+            {
+                "key": entry.key or entry.room, "from_ms": entry.from_ms, "to_ms": entry.to_ms,
+                "cause": f"{entry.cause}; {entry.reason}" if entry.reason else entry.cause,
+                "state": entry.state,
+            }
+            for entry in _noted(self.place)
+            if entry.room in self.rows.rooms
+        ]  # fmt: skip
+        return known + [
+            gap for gap in self.rows.gaps.values() if not any(_covers(one, gap) for one in known)
+        ]
+
     def facts(self) -> dict[str, Any]:
         """Return what is to be known of the day; see ``docs/recording.md``."""
         rows = self.rows
@@ -95,8 +118,33 @@ class Reading:
             "ticks": sum(room.ticks for room in rows.rooms.values()),
             "rooms": {room: heard.facts() for room, heard in rows.rooms.items()},
             "beside": {"frames": rows.beside[0], "sequence_sum": rows.beside[1]},
-            "gaps": sorted(rows.gaps.values(), key=lambda gap: (gap["from_ms"], gap["key"])),
+            "gaps": sorted(self._gaps(), key=lambda gap: (gap["from_ms"], gap["key"])),
             "counts": dict(sorted((+rows.counts).items())),
             "warnings": self.warnings,
             "sources": self.sources,
         }
+
+
+def _noted(place: Place) -> list[Entry]:
+    """Return the ledger's gaps that reach into a day; none where there is no ledger."""
+    from breeze_lab.relay.ledger import Ledger  # noqa: PLC0415 - loads sqlite
+
+    path = settings.folders().data / "ticks" / LEDGER
+    if not path.exists():
+        return []
+    begin = datetime.combine(place.day, time(), clock.IST)
+    begin_ms = int(begin.timestamp()) * 1000
+    ledger = Ledger(path, place.market)
+    try:
+        found = ledger.entries(begin_ms, _MOST_GAPS)
+    finally:
+        ledger.shut()
+    return [entry for entry in found if entry.from_ms < begin_ms + _DAY_MS]
+
+
+def _covers(known: dict[str, Any], gap: dict[str, Any]) -> bool:
+    """Say whether a gap of the ledger accounts for one that the log shows."""
+    if known["key"] != gap["key"] or known["from_ms"] > gap["from_ms"]:
+        return False
+    end, seen = known["to_ms"], gap["to_ms"]
+    return end is None or (seen is not None and seen <= end)
