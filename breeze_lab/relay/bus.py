@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 from breeze_lab.errors import FeedError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Iterable, Mapping
 
     from breeze_lab.relay.wal import Record
 
@@ -111,7 +111,7 @@ class Bus(Protocol):
         Waits as long as the bus is away.
         """
 
-    def read(self, rooms: Iterable[str], after: Mapping[str, int]) -> AsyncIterator[Event]:
+    def read(self, rooms: Iterable[str], after: Mapping[str, int]) -> AsyncGenerator[Event, None]:
         """Yield the frames of `rooms`, in order within a room, for ever.
 
         Parameters
@@ -287,7 +287,9 @@ class InProcess:
     async def flush(self) -> None:
         """See `Bus`; here it is done already."""
 
-    async def read(self, rooms: Iterable[str], after: Mapping[str, int]) -> AsyncIterator[Event]:
+    async def read(
+        self, rooms: Iterable[str], after: Mapping[str, int]
+    ) -> AsyncGenerator[Event, None]:
         """See `Bus`; a slow reader costs nothing, since it holds no more than its place."""
         places: dict[str, int | None] = {room: after.get(room) for room in rooms}
         while True:

@@ -28,7 +28,7 @@ from breeze_lab.relay.upstream import Backoff
 from breeze_lab.relay.wal import Record
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping
 
     from breeze_lab.relay.bus import Drops, Event
     from breeze_lab.relay.bus_outbox import Batch
@@ -257,7 +257,9 @@ class RedisBus:
 
     # -- reading ------------------------------------------------------------
 
-    async def read(self, rooms: Iterable[str], after: Mapping[str, int]) -> AsyncIterator[Event]:
+    async def read(
+        self, rooms: Iterable[str], after: Mapping[str, int]
+    ) -> AsyncGenerator[Event, None]:
         """See `Bus`; what a slow reader has not asked for waits at Redis."""
         places = {room: after.get(room) for room in rooms}
         names = {self._key(f"room:{room}").encode(): room for room in places}
