@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from breeze_lab import clock
 from breeze_lab.errors import SettingsError
@@ -19,9 +19,10 @@ from breeze_lab.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from breeze_lab.frames import Quote
     from breeze_lab.ticks import Tick
 
-__all__ = ["Bar", "BarBuilder", "Interval", "resample"]
+__all__ = ["Bar", "BarBuilder", "Fold", "Interval", "resample"]
 
 _DAY: Final = 86_400
 #: IST is UTC+5:30 and has had no daylight saving since 1945.
@@ -40,6 +41,9 @@ class Interval(Enum):
     M30 = 1800
     H1 = 3600
     D1 = _DAY
+
+    # There is one object of each, and an enumeration's own hash is slow where ticks are counted.
+    __hash__ = object.__hash__
 
     @classmethod
     def parse(cls, text: str | Interval) -> Interval:
@@ -132,6 +136,70 @@ class Bar:
     complete: bool = True
 
 
+class Fold:
+    """Several ticks in order, as far as a bar wants to know of them.
+
+    All lie within one bar and one day, and either all or none of them tell the
+    day's open, high and low.
+
+    Parameters
+    ----------
+    epoch_s
+        Exchange time of the first, Unix seconds.
+    price, tick
+        Of the first.
+    day
+        Whether they tell the day's open, high and low.
+    """
+
+    __slots__ = ("day", "epoch_s", "first", "high", "interest", "low", "most", "price", "tick")
+
+    def __init__(self, epoch_s: int, price: float, tick: Tick | Quote, *, day: bool) -> None:
+        """Hold one tick."""
+        self.epoch_s = epoch_s
+        self.day = day
+        self.high = self.low = self.price = price
+        self.first = self.most = tick.volume
+        self.interest = tick.open_interest
+        self.tick = tick
+
+    def add(self, price: float, tick: Tick | Quote) -> None:
+        """Take a further tick."""
+        self.price = price
+        if price > self.high:
+            self.high = price
+        elif price < self.low:
+            self.low = price
+        self._count(tick.volume)
+        interest = tick.open_interest
+        if interest is not None:
+            self.interest = interest
+        self.tick = tick
+
+    def join(self, later: Fold) -> None:
+        """Take the ticks of a later fold."""
+        self.price = later.price
+        self.high = max(self.high, later.high)
+        self.low = min(self.low, later.low)
+        self._count(later.first)
+        self._count(later.most)
+        if later.interest is not None:
+            self.interest = later.interest
+        self.tick = later.tick
+
+    def _count(self, volume: int | None) -> None:
+        if volume is None:
+            return
+        if self.most is None:
+            self.first = self.most = volume
+        elif volume > self.most:
+            self.most = volume
+
+
+#: A closed bar: opening second, open, high, low, close, volume, open interest, complete.
+Closed: TypeAlias = tuple[int, float, float, float, float, int, int | None, bool]
+
+
 class BarBuilder:
     """Build the bars of one instrument and interval from its ticks, in order.
 
@@ -199,8 +267,15 @@ class BarBuilder:
         moment = tick.exchange_time
         return None if moment is None else self.add_at(int(moment.timestamp()), tick)
 
-    def add_at(self, epoch_s: int, tick: Tick) -> Bar | None:
+    def add_at(self, epoch_s: int, tick: Tick | Quote) -> Bar | None:
         """Do what `add` does for a tick whose exchange time in Unix seconds is known."""
+        closed = self.take(epoch_s, tick)
+        if closed is None:
+            return None
+        return Bar(clock.from_epoch(closed[0]), self.interval, *closed[1:])
+
+    def take(self, epoch_s: int, tick: Tick | Quote) -> Closed | None:
+        """Do what `add_at` does; return the closed bar as plain numbers."""
         price = tick.last
         if price is None:
             return None
@@ -211,7 +286,10 @@ class BarBuilder:
         closed = None
         if self.start_s is None or epoch_s >= self._end_s:
             if self.start_s is not None:
-                closed = self._bar(complete=self.whole)
+                closed = (
+                    self.start_s, self._open, self._high, self._low, self._close, self._volume,
+                    self._open_interest, self.whole,
+                )  # fmt: skip
             self.whole = heard
             self.start_s = self.interval.floor_epoch(epoch_s, self.anchor_s)
             self._end_s = self.start_s + self.interval.value
@@ -230,7 +308,23 @@ class BarBuilder:
             self._take_day(tick)
         return closed
 
-    def _take_day(self, tick: Tick) -> None:
+    def fold(self, fold: Fold) -> None:
+        """Do what `add_at` does for each tick of `fold`, all of the forming bar or older."""
+        if self.start_s is None or fold.epoch_s < self.start_s:
+            return
+        # The first says where the day stands, if nobody knows; only more than that counts after.
+        traded = self._traded(fold.first, fold.epoch_s) + self._traded(fold.most, fold.epoch_s)
+        self._listening = True
+        self._high = max(self._high, fold.high)
+        self._low = min(self._low, fold.low)
+        self._close = fold.price
+        self._volume += traded
+        if fold.interest is not None:
+            self._open_interest = fold.interest
+        if fold.day and self.interval is Interval.D1:
+            self._take_day(fold.tick)
+
+    def _take_day(self, tick: Tick | Quote) -> None:
         """Replace what we saw of the day by what the quote says of it."""
         if tick.open is None or tick.high is None or tick.low is None:
             return

@@ -19,7 +19,7 @@ from breeze_lab.errors import BadResponse
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = ["CommodityTick", "Depth", "DepthLevel", "Tick", "decode_frame"]
+__all__ = ["CommodityTick", "Depth", "DepthLevel", "Tick", "decode_frame", "moment", "turnover"]
 
 #: What one element of a frame can be.
 Field: TypeAlias = Any
@@ -50,7 +50,7 @@ class Tick:
     total_bid_quantity, total_ask_quantity
         Of the whole book.
     turnover
-        Value traded today in rupees.
+        Value traded today in rupees; None also where its text cannot be read.
     lower_circuit, upper_circuit
         Price band of the day.
     open_interest, open_interest_change
@@ -79,6 +79,11 @@ class Tick:
     upper_circuit: float | None = None
     open_interest: int | None = None
     open_interest_change: int | None = None
+
+    @property
+    def time_s(self) -> int | None:
+        """Exchange time in Unix seconds."""
+        return None if self.exchange_time is None else int(self.exchange_time.timestamp())
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,21 +179,27 @@ def _quantity(value: Field) -> int:
     return _whole(value) or 0
 
 
-def _turnover(value: Field) -> float | None:
-    if isinstance(value, str) and value[-1:] in _SUFFIX:
-        return float(value[:-1]) * _SUFFIX[value[-1]]
+def turnover(value: Field) -> float | None:
+    """Return rupees for the broker's text, ``"70.14C"``; no text at all is worth a tick."""
+    if isinstance(value, str):
+        unit = _SUFFIX.get(value[-1:])
+        try:
+            number = _number(value[:-1] if unit else value)
+        except ValueError:
+            return None
+        return None if number is None else number * (unit or _SUFFIX["L"])
     # BFO sends a bare number of lakhs.
     number = _number(value)
     return None if number is None else number * _SUFFIX["L"]
 
 
 def _time(value: Field) -> datetime | None:
-    return _moment(int(value)) if value not in ("", None, 0) else None
+    return moment(int(value)) if value not in ("", None, 0) else None
 
 
 @functools.lru_cache(maxsize=4096)
-def _moment(epoch_s: int) -> datetime:
-    """Return an exchange time; many ticks share one."""
+def moment(epoch_s: int) -> datetime:
+    """Return an exchange time in Asia/Kolkata; many ticks share one."""
     return clock.from_epoch(epoch_s)
 
 
@@ -247,7 +258,7 @@ def _quote(frame: list[Field], *, derivative: bool) -> Tick:
         volume=_whole(tail[0]),
         total_bid_quantity=_whole(tail[1]),
         total_ask_quantity=_whole(tail[2]),
-        turnover=_turnover(tail[3]),
+        turnover=turnover(tail[3]),
         lower_circuit=_number(tail[5]),
         upper_circuit=_number(tail[6]),
         open_interest=_whole(frame[12]) if derivative else None,
@@ -312,10 +323,10 @@ def _index(frame: list[Field]) -> Tick:
     # Known only from the SDK's source; no recording was found, so its time may be text.
     if len(frame) < _INDEX:
         raise ValueError("too short")
-    moment = frame[7]
+    time = frame[7]
     return Tick(
         room=frame[0],
-        exchange_time=None if isinstance(moment, str) and not moment.isdigit() else _time(moment),
+        exchange_time=None if isinstance(time, str) and not time.isdigit() else _time(time),
         last=_number(frame[5]),
         open=_number(frame[1]),
         high=_number(frame[2]),

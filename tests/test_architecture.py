@@ -21,6 +21,8 @@ LAYERS = {
         "bars",
         "ticks",
         "fields",
+        "frames",
+        "ladder",
         "candle_text",
         "order_updates",
         "recommendations",
@@ -62,7 +64,7 @@ LAYERS = {
 RANK = {room: rank for rank, rooms in enumerate(LAYERS.values()) for room in rooms}
 #: What the pure rooms may not touch: they know no network and no disk.
 PURE = {
-    "errors", "bars", "ticks", "fields", "candle_text", "order_updates", "recommendations",
+    "errors", "bars", "ticks", "frames", "ladder", "fields", "candle_text", "order_updates", "recommendations",
     "events", "instruments", "listing", "clock",
 }  # fmt: skip
 #: Who may import one room of the practice market, its light remote control.

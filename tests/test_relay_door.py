@@ -279,6 +279,10 @@ def test_no_token_is_in_log_status_or_messages(home, server):
     until(lambda: processes.running(home.runtime, "relay"), "the relay")
     with Client(home) as client:
         client.login(stream_login(server))
+        client.subscribe(Share())
+        until(lambda: server.rooms, "the join")
+        server.emit(quote("4.1!2885", 101.5, 10, 1795352160))
+        client.read("batch")
         client.say(op="login", endpoints={"name": TOKEN}, user="u", token=TOKEN)
         told = json.dumps([client.welcome, client.next(), client.ask("status")])
         server.refuse = True
@@ -292,6 +296,10 @@ def test_no_token_is_in_log_status_or_messages(home, server):
     assert "Upstream is connected" in log_text
     assert TOKEN not in log_text
     assert TOKEN not in (home.runtime / "relay.lock").read_text()
+    (ticks,) = home.data.rglob("*.log")
+    assert b"4.1!2885" in ticks.read_bytes()
+    assert TOKEN.encode() not in ticks.read_bytes()
+    assert stat.S_IMODE(ticks.stat().st_mode) == 0o600
 
 
 def test_practice_login_is_remembered_and_a_real_one_never(home, server):

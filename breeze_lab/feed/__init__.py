@@ -9,13 +9,14 @@ relay's business; drawing is left to `charts` and `widgets`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from breeze_lab.feed.client import Feed, Streamable, connect
 from breeze_lab.feed.subscription import (
     Delivery,
     FeedBar,
     FeedEvent,
     FeedState,
-    FeedTick,
     Lost,
     Snapshot,
     Subscription,
@@ -34,3 +35,16 @@ __all__ = [
     "Subscription",
     "connect",
 ]
+
+
+if TYPE_CHECKING:
+    from breeze_lab.feed.ticks import FeedTick
+
+
+def __getattr__(name: str) -> object:
+    """Load `FeedTick` at its first use: importing the feed loads no third party."""
+    if name == "FeedTick":
+        from breeze_lab.feed.ticks import FeedTick  # noqa: PLC0415 - that is the point
+
+        return FeedTick
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

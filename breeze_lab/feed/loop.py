@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from breeze_lab import errors, processes
 from breeze_lab.feed import rows
-from breeze_lab.feed.subscription import FeedBar, FeedState, FeedTick, Lost, Snapshot
+from breeze_lab.feed.subscription import FeedBar, FeedState, Lost, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from breeze_lab.bars import Interval
     from breeze_lab.feed.subscription import Delivery, FeedEvent, Subscription
+    from breeze_lab.feed.ticks import Batch, FeedTick
     from breeze_lab.settings import Folders
 
 __all__ = ["Entry", "FeedLoop"]
@@ -62,11 +63,12 @@ class Entry:
     seen: dict[str, int] = field(default_factory=dict)
 
     def message(self, request_id: int) -> dict[str, Any]:
-        """Return the request that subscribes it."""
+        """Return the request that subscribes it, or does so again after what was heard."""
         return {
             "op": "subscribe", "id": request_id, "instruments": self.instruments,
             "delivery": self.delivery, "ticks": self.ticks,
             "bars": [interval.label for interval in self.intervals], "market": self.market,
+            "after": self.seen if self.ticks else {}, "life": self.life,
         }  # fmt: skip
 
     def deliver(self, events: list[FeedEvent]) -> None:
@@ -91,14 +93,17 @@ class FeedLoop:
         """Wait for `run`."""
         import msgspec  # noqa: PLC0415 - importing the feed costs nothing
 
+        from breeze_lab.feed import ticks  # noqa: PLC0415 - loads msgspec
+
         self.state = FeedState()
         self.failure = ""  # why there is no relay, for whoever gives up waiting
+        self.unrecorded = ""  # why ticks are not recorded, when they should be
         self.leaving = False  # a relay that is asked to end is not started again
         self.held: dict[str, Any] | None = None  # the login, said again when it is needed
         self._folders = folders
         self._name = name
         self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder().decode
+        self._decode, self._place = ticks.decode, ticks.place
         self._welcomed = asyncio.Event()
         self._changed = asyncio.Event()
         self._socket: ClientConnection | None = None
@@ -246,16 +251,19 @@ class FeedLoop:
 
     # -- messages ---------------------------------------------------------
 
-    async def _take(self, message: dict[str, Any]) -> None:
+    async def _take(self, message: Batch | dict[str, Any]) -> None:
+        if not isinstance(message, dict):
+            self._batch(message)
+            return
         match message["op"]:
-            case "batch":
-                self._batch(message)
             case "snapshot":
                 self._snapshot(message)
             case "state":
                 self._set(rows.state(message["upstream"]))
             case "welcome":
                 await self._welcome(message)
+            case "recording":
+                self._recording(message["error"])
             case "error":
                 self._refused(message)
             case _:
@@ -267,12 +275,21 @@ class FeedLoop:
         self._life = message["life"]
         self.failure = ""
         self._failures = 0
+        self._recording(message["unrecorded"])
         self._set(rows.state(message["upstream"]))
         if self.held is not None and self.state.state == "offline":
             await self._send(self.held)
         for entry in list(self._entries.values()):
             await self._say(entry)
         self._welcomed.set()
+
+    def _recording(self, error: str) -> None:
+        """Hear that ticks are not recorded, or are again; they flow either way."""
+        if error and error != self.unrecorded:
+            _log.warning("The feed goes on and is not recorded: %s", error)
+        elif self.unrecorded and not error:
+            _log.warning("The feed is recorded again.")
+        self.unrecorded = error
 
     def _refused(self, message: dict[str, Any]) -> None:
         request_id = message.get("id", 0)
@@ -292,12 +309,11 @@ class FeedLoop:
         ticks = [rows.tick(row, entry.rooms.get(row[0], "")) for row in message["ticks"]]
         bars = [rows.bar(row) for row in message["bars"]]
         again, entry.live = entry.ready is not None and entry.ready.done(), True
-        if again:
-            entry.deliver([*self._missed(entry, ticks), *bars])
         entry.life = self._life
-        entry.seen = {tick.key: tick.sequence for tick in ticks}
         if again:
+            entry.deliver([*self._resume(entry, message, ticks), *bars])
             return
+        entry.seen = dict(message["sequences"])
         subscription = entry.target()
         if subscription is not None:
             grouped: dict[tuple[str, Interval], list[FeedBar]] = {}
@@ -309,36 +325,37 @@ class FeedLoop:
         if entry.ready is not None:
             entry.ready.set_result(None)
 
-    def _missed(self, entry: Entry, ticks: Iterable[FeedTick]) -> list[FeedEvent]:
-        """Return what came and went while there was no connection."""
+    def _resume(
+        self, entry: Entry, message: dict[str, Any], ticks: Iterable[FeedTick]
+    ) -> list[FeedEvent]:
+        """Return what a snapshot tells a subscription that was here before.
+
+        What it missed follows in batches, after the last tick it heard. Where
+        the relay cannot know what was missed the numbers begin anew.
+        """
         if not entry.ticks:
             return []
-        events: list[FeedEvent] = []
-        if entry.life != self._life:
-            cause = "the relay was restarted"
-            events += [Lost(key, last + 1, None, cause) for key, last in entry.seen.items()]
-            events += ticks
-            return events
+        unknown = {
+            key: Lost(key, first, last, cause) for key, first, last, cause in message["lost"]
+        }
+        every = entry.delivery == "every"
+        events: list[FeedEvent] = [*unknown.values()] if every else []
         for tick in ticks:
-            last = entry.seen.get(tick.key, tick.sequence - 1)
-            if tick.sequence > last + 1:
-                cause = "the connection to the relay was lost"
-                events.append(Lost(tick.key, last + 1, tick.sequence - 1, cause))
-            if tick.sequence > last:
+            newest = not every and tick.sequence > entry.seen.get(tick.key, 0)
+            if newest or tick.key in unknown:
                 events.append(tick)
+        for key, sequence in message["sequences"].items():
+            if not every or key in unknown:
+                entry.seen[key] = sequence
         return events
 
-    def _batch(self, message: dict[str, Any]) -> None:
+    def _batch(self, message: Batch) -> None:
         """Sort one batch by subscription: its losses lie before its ticks."""
         events: dict[Entry, list[FeedEvent]] = {}
         for key, first, last, cause in message.get("lost", ()):
             for entry in self._hearing(key, last):
                 events.setdefault(entry, []).append(Lost(key, first, last, cause))
-        for row in message.get("ticks", ()):
-            tick: FeedTick | None = None
-            for entry in self._hearing(row[0], row[1]):
-                tick = tick or rows.tick(row, entry.rooms[row[0]])
-                events.setdefault(entry, []).append(tick)
+        self._ticks(message.ticks, events)
         for row in message.get("bars", ()):
             bar = rows.bar(row)
             for entry in self._by_key.get(bar.key, ()):
@@ -346,6 +363,21 @@ class FeedLoop:
                     events.setdefault(entry, []).append(bar)
         for entry, found in events.items():
             entry.deliver(found)
+
+    def _ticks(self, ticks: Iterable[FeedTick], events: dict[Entry, list[FeedEvent]]) -> None:
+        """Sort the ticks of a batch: what `_hearing` says, without its price for each."""
+        place, by_key = self._place, self._by_key
+        for tick in ticks:
+            key, sequence = tick.key, tick.sequence
+            for entry in by_key.get(key, ()):
+                seen = entry.seen
+                if entry.live and entry.ticks and sequence > seen.get(key, 0):
+                    seen[key] = sequence
+                    place(tick, entry.rooms[key])
+                    if entry in events:
+                        events[entry].append(tick)
+                    else:
+                        events[entry] = [tick]
 
     def _hearing(self, key: str, sequence: int) -> Iterator[Entry]:
         """Yield the subscriptions that have not heard `sequence` of `key` yet."""

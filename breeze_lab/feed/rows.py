@@ -5,12 +5,14 @@ The order of their columns is the relay's: see `breeze_lab.relay.market`.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from breeze_lab import clock
 from breeze_lab.bars import Bar, Interval
-from breeze_lab.feed.subscription import FeedBar, FeedState, FeedTick
-from breeze_lab.ticks import Tick
+from breeze_lab.feed.subscription import FeedBar, FeedState
+
+if TYPE_CHECKING:
+    from breeze_lab.feed.ticks import FeedTick
 
 __all__ = ["bar", "state", "tick"]
 
@@ -24,19 +26,9 @@ def state(upstream: dict[str, Any]) -> FeedState:
 
 def tick(row: list[Any], room: str) -> FeedTick:
     """Return the value of a tick row; the door does not repeat the room."""
-    (
-        key, sequence, epoch, time_s, received_ms, last, opened, high, low, previous_close,
-        change_percent, bid, bid_quantity, ask, ask_quantity, last_quantity, average, volume,
-        open_interest,
-    ) = row  # fmt: skip
-    quote = Tick(
-        room=room, exchange_time=None if time_s is None else clock.from_epoch(time_s), last=last,
-        open=opened, high=high, low=low, previous_close=previous_close,
-        change_percent=change_percent, bid=bid, bid_quantity=bid_quantity, ask=ask,
-        ask_quantity=ask_quantity, last_quantity=last_quantity, average_price=average,
-        volume=volume, open_interest=open_interest,
-    )  # fmt: skip
-    return FeedTick(key, sequence, epoch, received_ms, quote)
+    from breeze_lab.feed import ticks  # noqa: PLC0415 - importing the feed is free
+
+    return ticks.from_row(row, room)
 
 
 def bar(row: list[Any]) -> FeedBar:

@@ -13,22 +13,18 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias
 
-from breeze_lab import clock
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from datetime import datetime
     from types import TracebackType
 
     from breeze_lab.bars import Bar, Interval
-    from breeze_lab.ticks import Tick
+    from breeze_lab.feed.ticks import FeedTick
 
 __all__ = [
     "Delivery",
     "FeedBar",
     "FeedEvent",
     "FeedState",
-    "FeedTick",
     "Lost",
     "Snapshot",
     "Subscription",
@@ -40,37 +36,6 @@ _log: Final = logging.getLogger(__name__)
 _QUEUE_LIMIT: Final = 100_000
 
 Delivery = Literal["every", "latest"]
-
-
-@dataclass(frozen=True, slots=True)
-class FeedTick:
-    """One tick of one instrument.
-
-    Parameters
-    ----------
-    key
-        The instrument, ``"NSE:RELIANCE"``.
-    sequence
-        Counts the ticks of this instrument within the relay's life.
-    epoch
-        Counts the relay's connections to the broker; between two of them ticks
-        may be missing.
-    received_ms
-        When the relay received it, Unix milliseconds.
-    tick
-        The quote.
-    """
-
-    key: str
-    sequence: int
-    epoch: int
-    received_ms: int
-    tick: Tick
-
-    @property
-    def received(self) -> datetime:
-        """When the relay received it, aware, Asia/Kolkata."""
-        return clock.from_epoch(self.received_ms / 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +70,8 @@ class Lost:
         The instrument.
     first, last
         Bounds of the missing sequences, both included; `last` is None when
-        nobody knows how many there were.
+        nobody knows how many there were, because nothing was recorded. The
+        numbers then begin anew.
     cause
         Why they are missing.
     """
@@ -128,7 +94,7 @@ class FeedState:
     error: str = ""
 
 
-FeedEvent: TypeAlias = FeedTick | FeedBar | Lost | FeedState
+FeedEvent: TypeAlias = "FeedTick | FeedBar | Lost | FeedState"
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +229,8 @@ class Subscription:
 
     def _thin(self) -> None:
         """Keep the newest half and say exactly which ticks the older half held."""
+        from breeze_lab.feed.ticks import FeedTick  # noqa: PLC0415 - importing the feed is free
+
         lost: dict[str, Lost] = {}
         kept: deque[FeedEvent] = deque()
         for _ in range(len(self._queue) // 2):
@@ -278,11 +246,10 @@ class Subscription:
 def _subject(event: FeedEvent) -> object:
     """Return what an event is about: a newer one about the same replaces it."""
     match event:
-        case FeedTick():
-            return event.key
         case FeedBar():
             return event.key, event.bar.interval, event.bar.start
         case Lost():
             return event.key, "lost", event.first
         case FeedState():
             return FeedState
+    return event.key

@@ -17,7 +17,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
-from breeze_lab import __version__, processes, settings
+from breeze_lab import __version__, accounts, processes, settings
 from breeze_lab.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -79,11 +79,16 @@ async def serve(folders: settings.Folders, idle_exit_s: float) -> None:
     """Serve until a signal, a request to end, or `idle_exit_s` without a consumer."""
     from breeze_lab.relay.door import Door  # noqa: PLC0415 - after the lock is ours
     from breeze_lab.relay.hub import Hub  # noqa: PLC0415
+    from breeze_lab.relay.journal import switched_off  # noqa: PLC0415
     from breeze_lab.relay.shared import Follower  # noqa: PLC0415
     from breeze_lab.relay.sharing import from_environment  # noqa: PLC0415
 
-    hub = Hub()
+    logs = None if switched_off() else folders.data / "ticks" / "log"
+    hub = Hub(logs)
     memory = Memory(folders.runtime / "relay-login.json")
+    market = "" if logs is None else _likely_market(memory.recall(), logs)
+    if market:
+        await hub.prepare(market)
     door = Door(hub, memory.keep)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -113,7 +118,19 @@ async def serve(folders: settings.Folders, idle_exit_s: float) -> None:
         if hub.sharing is not None:
             await hub.sharing.close()
         await hub.upstream.close()
+        hub.journal.close()
     _log.info("Relay ends.")
+
+
+def _likely_market(login: Login | None, logs: Path) -> str:
+    """Return the market that will be served, as far as can be known before anybody asks."""
+    shared = accounts.facts()
+    if login is not None:
+        return login.endpoints.name
+    if shared is not None and shared.good:
+        return str(shared.endpoints["name"])
+    written = [(path.stat().st_mtime, path.parent.name) for path in logs.glob("*/*.log")]
+    return max(written)[1] if written else ""
 
 
 async def _until_done(

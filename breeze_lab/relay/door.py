@@ -109,6 +109,8 @@ class Door:
                 # The first message after a pause leaves at once, a flood is batched.
                 await asyncio.sleep(max(0.0, not_before - loop.time()))
                 not_before = loop.time() + consumer.flush_s
+                # In the log first: whatever anybody was told survives a kill.
+                self.hub.journal.commit()
                 for message in consumer.messages():
                     await connection.send(message, text=consumer.codec.text)
 
@@ -142,7 +144,7 @@ class Door:
                 if request.id is not None:
                     _ok(consumer, request.id)
             case messages.Subscribe():
-                self._subscribe(consumer, request)
+                await self._subscribe(consumer, request)
             case messages.Unsubscribe():
                 self.hub.unsubscribe(consumer, request.keys)
                 _ok(consumer, request.id)
@@ -154,7 +156,7 @@ class Door:
                 # The answer leaves first; a server that stops drops what still waits.
                 asyncio.get_running_loop().call_later(_LAST_WORDS_S, self.stop.set)
 
-    def _subscribe(self, consumer: Consumer, request: messages.Subscribe) -> None:
+    async def _subscribe(self, consumer: Consumer, request: messages.Subscribe) -> None:
         try:
             intervals = [Interval.parse(label) for label in request.bars]
         except SettingsError as exc:
@@ -163,9 +165,14 @@ class Door:
         for key, room, _ in wanted:
             if room.partition(".")[2].startswith("2"):
                 raise SubscriptionRefused(f"Market depth is not streamed yet ({key}, {room}).")
+        every = request.delivery == "every" and request.ticks
+        if market := request.market or self.hub.market:
+            await self.hub.prepare(market)
+        older = await self.hub.lives.older(wanted, request.after, request.life) if every else {}
         self.hub.subscribe(
             consumer, request.id, wanted, intervals,
             every=request.delivery == "every", ticks=request.ticks, market=request.market,
+            after=request.after, life=request.life, older=older,
         )  # fmt: skip
 
 

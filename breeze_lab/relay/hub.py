@@ -14,21 +14,23 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from breeze_lab import __version__
 from breeze_lab.errors import BadResponse, LoginError, SubscriptionRefused
+from breeze_lab.frames import Quote, decode
 from breeze_lab.relay import PROTOCOL
 from breeze_lab.relay.consumers import Consumer, Watch
-from breeze_lab.relay.market import Line
+from breeze_lab.relay.lives import Lives
 from breeze_lab.relay.upstream import Login, State, Upstream
-from breeze_lab.ticks import Tick, decode_frame
+from breeze_lab.ticks import Tick
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from breeze_lab.bars import Interval
-    from breeze_lab.relay.market import Codec
+    from breeze_lab.relay.market import Codec, Line
+    from breeze_lab.relay.rebuild import Frame
+    from breeze_lab.relay.restore import Identity
     from breeze_lab.relay.sharing import Sharing
     from breeze_lab.relay.wal import Record
 
@@ -42,19 +44,24 @@ MAX_ROOMS: Final = 2000
 _OURS: Final = 500
 #: A room nobody wants is left after this long.
 LINGER_S: Final = 5.0
-_frame: Final = msgspec.json.Decoder().decode
 #: Malformed frames are logged one by one only up to here.
 _LOGGED_MALFORMED: Final = 20
 
 
 class Hub:
-    """Everything the relay knows while it runs."""
+    """Everything the relay knows while it runs.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    logs
+        The folder of the tick logs; None records nothing.
+    """
+
+    def __init__(self, logs: Path | None = None) -> None:
         """Know no instrument and no consumer."""
         self.upstream = Upstream(self)
         self.consumers: dict[int, Consumer] = {}
-        #: Names this life of the relay; sequences count within it.
+        #: Names this life of the relay; sequences go on from one to the next.
         self.life = secrets.token_hex(8)
         self.started = time.monotonic()
         #: Monotonic time since which nobody is connected, None while somebody is.
@@ -62,11 +69,17 @@ class Hub:
         self.frames = self.malformed = self.unasked = 0
         #: Whose prices flow: of the login, or, before one, of the first who asked.
         self.market: str | None = None
-        self._lines: dict[tuple[str, str, int], Line] = {}
+        self._lines: dict[Identity, Line] = {}
+        self._trouble_told = ""
         self._by_room: dict[str, list[Line]] = {}
         #: Ticks by room; counting goes on when a room is left and joined again.
         self._sequences: dict[str, int] = {}
         self._numbers = 0
+        self.lives = Lives(
+            logs, self.life, lines=self._lines, by_room=self._by_room,
+            sequences=self._sequences, upstream=self.upstream,
+        )  # fmt: skip
+        self.journal = self.lives.journal
         #: Rooms that other relays want of us, and who passes their frames on.
         self.held: frozenset[str] = frozenset()
         self.tap: Callable[[str, int, int, bytes], None] | None = None
@@ -85,6 +98,7 @@ class Hub:
             {
                 "op": "welcome", "protocol": PROTOCOL, "pid": os.getpid(), "life": self.life,
                 "version": __version__, "upstream": self.upstream.state.to_dict(),
+                "unrecorded": self.journal.trouble,
             }
         )  # fmt: skip
         return consumer
@@ -106,6 +120,9 @@ class Hub:
         every: bool,
         ticks: bool,
         market: str = "",
+        after: Mapping[str, int] | None = None,
+        life: str = "",
+        older: Mapping[str, list[Frame]] | None = None,
     ) -> None:
         """Give `consumer` a snapshot of the lines it wants, then their updates.
 
@@ -117,6 +134,11 @@ class Hub:
             Key, room and anchor (seconds after IST midnight) of each instrument.
         market
             Whose prices are meant; empty takes whatever the relay streams.
+        after, life
+            What the consumer heard last of each key, and in which life of the relay.
+            Whoever wants every tick is told again what came since.
+        older
+            What `Lives.older` found for that.
 
         Raises
         ------
@@ -152,9 +174,13 @@ class Hub:
             watch = consumer.watches.get(key) or self._watch(consumer, key, room, anchor_s)
             watch.every |= every
             watch.ticks |= ticks
+            known = len(watch.line.series)
             watch.line.hold(intervals - watch.intervals)
             watch.intervals |= intervals
             lines.append(watch.line)
+            if len(watch.line.series) > known:
+                self.lives.note_line(watch.line)
+        wishes, unknown = self.lives.wishes(wanted, after if after and ticks else {}, life)
         consumer.post(
             {
                 "op": "snapshot",
@@ -168,8 +194,13 @@ class Hub:
                     for interval in intervals
                     for row in line.series[interval].rows()
                 ],
+                "sequences": {line.key: line.sequence for line in lines},
+                "lost": unknown,
             }
         )
+        if every:
+            for batch in self.journal.again(wishes, self._sequences, older or {}, consumer.codec):
+                consumer.post(batch)
         self.upstream.join(rooms)
 
     def unsubscribe(self, consumer: Consumer, keys: Iterable[str]) -> None:
@@ -186,8 +217,7 @@ class Hub:
     def _watch(self, consumer: Consumer, key: str, room: str, anchor_s: int) -> Watch:
         line = self._lines.get((key, room, anchor_s))
         if line is None:
-            line = Line(key, room, anchor_s, self._sequences.get(room, 0))
-            self._lines[key, room, anchor_s] = line
+            line = self._lines[key, room, anchor_s] = self.lives.line(key, room, anchor_s)
             self._by_room.setdefault(room, []).append(line)
         watch = consumer.watches[key] = line.watches[consumer.number] = Watch(consumer, line)
         return watch
@@ -203,8 +233,25 @@ class Hub:
                 if not lines and line.room not in self.held:
                     del self._by_room[line.room]
                     self.upstream.leave([line.room])
+                    self.lives.left(line.room)
             else:
                 line.drop_idle_series(before)
+        self.lives.sweep(before)
+        self._tell_trouble()
+
+    def _tell_trouble(self) -> None:
+        """Tell everybody when the recording stops, and when it goes on."""
+        trouble = self.journal.trouble
+        if trouble == self._trouble_told:
+            return
+        self._trouble_told = trouble
+        for consumer in self.consumers.values():
+            consumer.post({"op": "recording", "on": not trouble, "error": trouble})
+
+    async def prepare(self, market: str) -> None:
+        """Stand where a former life stood in `market`, unless another one flows."""
+        if self.market in (None, market):
+            await self.lives.prepare(market)
 
     # -- the stream -------------------------------------------------------
 
@@ -225,6 +272,11 @@ class Hub:
                 "and serves one market at a time. Close them or run `breeze-lab relay stop`, then "
                 "log in again."
             )
+        async with self.lives.changing:
+            await self._login(login, market)
+
+    async def _login(self, login: Login, market: str) -> None:
+        past = await self.lives.read(market)
         held = self.upstream.login_held
         # Set before the wait, so that nobody of the old market slips in; a login that fails
         # leaves everything as it was.
@@ -236,15 +288,14 @@ class Hub:
             raise
         # No frame of the new connection can have come yet: nothing was awaited since.
         self._stop_following()
-        if held is not None and (
-            (held.endpoints.stream_url, held.user) != (login.endpoints.stream_url, login.user)
-        ):
-            for line in self._lines.values():
-                line.clear()
+        if past is not None:
+            self.lives.adopt(market, past)
+        self.lives.turn(held, login)
 
     def on_state(self, state: State) -> None:
         """Tell every consumer how the stream stands."""
         _log.info("Upstream is %s (%s).", state.state, state.endpoints or "no login")
+        self.lives.on_connection()
         message = {"op": "state", "upstream": state.to_dict()}
         for consumer in self.consumers.values():
             consumer.post(message)
@@ -264,16 +315,16 @@ class Hub:
         """Decode one frame, once, and hand it to the lines of its room."""
         self.frames += 1
         try:
-            value = decode_frame(_frame(raw))
-        except (BadResponse, msgspec.DecodeError, RecursionError) as exc:
+            value = decode(raw)
+        except BadResponse as exc:
             self.on_malformed(str(exc))
             return
         lines = self._by_room.get(value.room)
-        if lines is None or not isinstance(value, Tick):
+        if lines is None or not isinstance(value, (Quote, Tick)):
             self.unasked += 1
             return
         received_ms = time.time_ns() // 1_000_000
-        sequence = self._sequences[value.room] = self._sequences.get(value.room, 0) + 1
+        sequence = self.lives.take(value.room, received_ms, raw)
         for line in lines:
             line.take(value, sequence, self.upstream.epoch, received_ms)
         if self.tap is not None:
@@ -318,11 +369,11 @@ class Hub:
             return
         self.frames += 1
         try:
-            value = decode_frame(_frame(record.data))
-        except (BadResponse, msgspec.DecodeError, RecursionError) as exc:
+            value = decode(record.data)
+        except BadResponse as exc:
             self.on_malformed(str(exc))
             return
-        if not isinstance(value, Tick) or value.room != room:
+        if not isinstance(value, (Quote, Tick)) or value.room != room:
             self.unasked += 1
             return
         self._sequences[room] = record.sequence
@@ -365,6 +416,7 @@ class Hub:
             "unasked": self.unasked,
             "last_tick_age_s": self._age_s(),
             "bus": self.sharing.status() if self.sharing is not None else {"role": "off"},
+            "wal": self.journal.status(),
             "consumers": len(self.consumers),
             "clients": [
                 {

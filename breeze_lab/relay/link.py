@@ -12,11 +12,12 @@ import ipaddress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from breeze_lab.errors import FeedError, SettingsError
 from breeze_lab.relay import wire
+from breeze_lab.relay.flow import Flow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -83,12 +84,13 @@ async def open_link(stream_url: str, auth: Mapping[str, str]) -> AsyncIterator[L
         socket = await connect(
             url, proxy=None if local else True, compression=None, user_agent_header=_USER_AGENT,
             open_timeout=_OPEN_TIMEOUT_S, close_timeout=_CLOSE_TIMEOUT_S, ping_interval=None,
-            max_size=_LARGEST_FRAME,
+            max_size=_LARGEST_FRAME, create_connection=Flow,
         )  # fmt: skip
     except InvalidStatus as exc:
         if exc.response.status_code in (401, 403):
             raise LinkRefused(f"The stream answered HTTP {exc.response.status_code}.") from exc
         raise
+    assert isinstance(socket, Flow)
     link = Link(socket, wire.SocketIOClient(auth))
     try:
         try:
@@ -114,7 +116,7 @@ class Link:
         What its messages mean.
     """
 
-    def __init__(self, socket: ClientConnection, protocol: wire.SocketIOClient) -> None:
+    def __init__(self, socket: Flow, protocol: wire.SocketIOClient) -> None:
         """Begin to listen for silence."""
         self._socket = socket
         self._protocol = protocol
@@ -144,6 +146,16 @@ class Link:
         self, on_stock: Callable[[bytes], None], on_malformed: Callable[[str], None]
     ) -> str:
         """Hand on every ``stock`` frame in order until the link ends; return why it ended."""
+
+        def tap(message: bytes) -> bool:
+            raw = wire.stock(message)
+            if raw is None:
+                return False
+            self._heard_at = self._loop.time()
+            on_stock(raw)
+            return True
+
+        self._socket.tap = tap
         while True:
             event = await self._next()
             if type(event) is wire.Received:

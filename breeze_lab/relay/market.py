@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import msgspec
 
 from breeze_lab.bars import BarBuilder, Interval
+from breeze_lab.ladder import Ladder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from breeze_lab.bars import Fold
+    from breeze_lab.frames import Quote
     from breeze_lab.relay.consumers import Watch
     from breeze_lab.ticks import Tick
 
-__all__ = ["BARS_KEPT", "BarRow", "Codec", "Line", "Row", "Sample", "Series", "TickRow"]
+__all__ = ["BARS_KEPT", "BarRow", "Codec", "Line", "Row", "Sample", "Series", "TickRow", "sample"]
 
 #: Closed bars kept for each instrument and interval.
 BARS_KEPT: Final = 1500
@@ -83,41 +86,77 @@ class Sample(Row):
         self.sequence = sequence
 
 
+def sample(key: str, tick: Tick | Quote, sequence: int, epoch: int, received_ms: int) -> Sample:
+    """Return the row of one tick."""
+    return Sample(
+        key,
+        sequence,
+        (
+            key, sequence, epoch, tick.time_s, received_ms,
+            tick.last, tick.open, tick.high, tick.low, tick.previous_close,
+            tick.change_percent, tick.bid, tick.bid_quantity, tick.ask, tick.ask_quantity,
+            tick.last_quantity, tick.average_price, tick.volume, tick.open_interest,
+        ),
+    )  # fmt: skip
+
+
 class Series:
     """The bars of one line and interval: closed ones and the forming one."""
 
-    __slots__ = ("_closed", "_forming", "builder", "idle_since", "interval", "key", "refs")
+    __slots__ = (
+        "_builder", "_closed", "_forming", "_label", "idle_since", "interval", "key", "ladder",
+        "refs",
+    )  # fmt: skip
 
     def __init__(self, key: str, interval: Interval, anchor_s: int) -> None:
         """Start with no bar."""
         self.key = key
         self.interval = interval
-        self.builder = BarBuilder(interval, anchor_s)
+        self._label = interval.label
+        self.ladder = Ladder([self], anchor_s)
+        self._builder = BarBuilder(interval, anchor_s)
         self.refs = 0
         self.idle_since = time.monotonic()
         self._closed: deque[tuple[int, Row]] = deque(maxlen=BARS_KEPT)
         self._forming: Row | None = None  # made when somebody asks
 
-    def add(self, epoch_s: int, tick: Tick) -> int | None:
-        """Take a tick; return the opening second of the oldest bar it changed."""
-        builder = self.builder
-        before = builder.start_s
+    @property
+    def builder(self) -> BarBuilder:
+        """The builder, with every tick so far."""
+        self.ladder.flush()
+        return self._builder
+
+    def add(self, epoch_s: int, tick: Tick | Quote) -> int | None:
+        """Take a tick that the line's other intervals do not get; as `step`."""
+        self.ladder.restart()
+        return self.step(epoch_s, tick)
+
+    def fold(self, fold: Fold) -> None:
+        """Take several ticks of the forming bar from the ladder."""
         self._forming = None
-        closed = builder.add_at(epoch_s, tick)
-        if closed is None or before is None:
+        self._builder.fold(fold)
+
+    def step(self, epoch_s: int, tick: Tick | Quote) -> int | None:
+        """Take a tick from the ladder; return the opening second of the oldest bar it changed."""
+        builder = self._builder
+        self._forming = None
+        closed = builder.take(epoch_s, tick)
+        if closed is None:
             return builder.start_s
-        row = (
-            self.key, self.interval.label, before, closed.open, closed.high, closed.low,
-            closed.close, closed.volume, closed.open_interest, closed.complete, False,
-        )  # fmt: skip
-        self._closed.append((before, Row(row)))
-        return before
+        self._closed.append((closed[0], Row((self.key, self._label, *closed, False))))
+        return closed[0]
+
+    @property
+    def start_s(self) -> int | None:
+        """Opening second of the forming bar."""
+        return self._builder.start_s
 
     def rows(self, since_s: int = 0) -> list[Row]:
         """Return the bars that opened at `since_s` or later, the forming one last.
 
         A forming row's ``complete`` says whether it is whole so far.
         """
+        self.ladder.flush()
         rows: list[Row] = []
         for start_s, row in reversed(self._closed):
             if start_s < since_s:
@@ -125,10 +164,10 @@ class Series:
             rows.append(row)
         rows.reverse()
         if self._forming is None:
-            values = self.builder.values()
+            values = self._builder.values()
             if values is None:
                 return rows
-            self._forming = Row((self.key, self.interval.label, *values, self.builder.whole, True))
+            self._forming = Row((self.key, self._label, *values, self._builder.whole, True))
         rows.append(self._forming)
         return rows
 
@@ -139,9 +178,10 @@ class Series:
 
     def clear(self) -> None:
         """Forget every bar: another market speaks from now on."""
+        self.ladder.restart()
         self._closed.clear()
         self._forming = None
-        self.builder = BarBuilder(self.interval, self.builder.anchor_s)
+        self._builder = BarBuilder(self.interval, self._builder.anchor_s)
 
 
 class Line:
@@ -162,6 +202,8 @@ class Line:
         self.anchor_s = anchor_s
         self.sequence = sequence
         self.series: dict[Interval, Series] = {}
+        self._ladder = Ladder((), anchor_s)
+        self._forming: dict[Interval, int | None] = {}  # opening seconds
         self.watches: dict[int, Watch] = {}
         self.last: Sample | None = None
         self.asked_ms = int(time.time() * 1000)
@@ -170,10 +212,13 @@ class Line:
         self.ticks = 0
         self.gaps = 0
         self.idle_since = time.monotonic()
-        self._last: tuple[int, Tick] | None = None  # with a time, and heard without a gap since
+        self._last: tuple[int, Tick | Quote] | None = (
+            None  # with a time, and heard without a gap since
+        )
 
     def hold(self, intervals: Iterable[Interval]) -> None:
         """Keep bars of `intervals` for one more consumer."""
+        before = len(self.series)
         for interval in intervals:
             series = self.series.get(interval)
             if series is None:
@@ -181,6 +226,15 @@ class Line:
                 if self._last is not None:  # the market stands where it stood last
                     series.add(*self._last)
             series.refs += 1
+        if len(self.series) != before:
+            self._build_ladder()
+
+    def _build_ladder(self) -> None:
+        """Tell ticks to the intervals that are held now."""
+        self._ladder.flush()
+        self._ladder = Ladder(self.series.values(), self.anchor_s)
+        for series in self.series.values():
+            series.ladder = self._ladder
 
     def release(self, intervals: Iterable[Interval]) -> None:
         """Keep bars of `intervals` for one consumer fewer."""
@@ -189,32 +243,52 @@ class Line:
             series.refs -= 1
             series.idle_since = time.monotonic()
 
-    def take(self, tick: Tick, sequence: int, epoch: int, received_ms: int) -> Sample:
+    def take(self, tick: Tick | Quote, sequence: int, epoch: int, received_ms: int) -> Sample:
         """Build the bars of one tick; offer both to every watch."""
         self.sequence = sequence
         self.ticks += 1
         self.first_ms = self.first_ms or received_ms
         self.last_ms = received_ms
-        moment = tick.exchange_time
-        epoch_s = None if moment is None else int(moment.timestamp())
-        sample = self.last = Sample(
-            self.key,
-            self.sequence,
-            (
-                self.key, self.sequence, epoch, epoch_s, received_ms,
-                tick.last, tick.open, tick.high, tick.low, tick.previous_close,
-                tick.change_percent, tick.bid, tick.bid_quantity, tick.ask, tick.ask_quantity,
-                tick.last_quantity, tick.average_price, tick.volume, tick.open_interest,
-            ),
-        )  # fmt: skip
+        epoch_s = tick.time_s
+        offered = self.last = sample(self.key, tick, sequence, epoch, received_ms)
         changed: dict[Interval, int | None] = {}
         if epoch_s is not None:
             self._last = epoch_s, tick
-            for interval, series in self.series.items():
-                changed[interval] = series.add(epoch_s, tick)
+            if self.series:
+                changed = self._bars(epoch_s, tick)
         for watch in self.watches.values():
-            watch.offer(sample, changed)
-        return sample
+            watch.offer(offered, changed)
+        return offered
+
+    def rebuild(self, tick: Tick | Quote) -> None:
+        """Build the bars of a tick that came in a former life of the relay."""
+        epoch_s = tick.time_s
+        if epoch_s is not None:
+            self._last = epoch_s, tick
+            if self.series:
+                self._bars(epoch_s, tick)
+
+    def resume(self, tick: Tick | Quote, sequence: int, epoch: int, received_ms: int) -> None:
+        """Stand where a former life stood after this tick; its bars have it already."""
+        self.sequence, self.last_ms = sequence, received_ms
+        self.last = sample(self.key, tick, sequence, epoch, received_ms)
+        if tick.time_s is not None:
+            self._last = tick.time_s, tick
+
+    def keep(self, until: float) -> None:
+        """Keep the bars until then (monotonic seconds) though nobody wants them yet."""
+        self.idle_since = until
+        for series in self.series.values():
+            series.idle_since = until
+
+    def _bars(self, epoch_s: int, tick: Tick | Quote) -> dict[Interval, int | None]:
+        """Return the opening second of the oldest bar that the tick changed, by interval."""
+        told = self._ladder.add(epoch_s, tick)
+        if told is None:
+            return self._forming
+        changed = {**self._forming, **told}
+        self._forming = {i: series.start_s for i, series in self.series.items()}
+        return changed
 
     def gap(self) -> None:
         """Note that ticks may be missing from here on."""
@@ -237,3 +311,4 @@ class Line:
         for interval, series in list(self.series.items()):
             if series.refs <= 0 and series.idle_since < before:
                 del self.series[interval]
+                self._build_ladder()

@@ -32,6 +32,7 @@ Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=4096)]
 Label: TypeAlias = Annotated[str, msgspec.Meta(max_length=16)]
 Labels: TypeAlias = Annotated[list[Label], msgspec.Meta(max_length=9)]
 _MOST: Final = 2000
+Heard: TypeAlias = Annotated[dict[Key, Id], msgspec.Meta(max_length=_MOST)]
 _DAY_S: Final = 86_400
 
 
@@ -71,7 +72,11 @@ class Login(_Message, tag="login", frozen=True):
 
 
 class Subscribe(_Message, tag="subscribe", frozen=True):
-    """Stream instruments; `market` says whose prices are meant (``"practice"``, ``"icici"``)."""
+    """Stream instruments; `market` says whose prices are meant (``"practice"``, ``"icici"``).
+
+    `after` gives the last sequence heard of a key, `life` the relay's life (of
+    its ``welcome``) in which it was: what came since is told again.
+    """
 
     id: Id
     instruments: Annotated[list[Instrument], msgspec.Meta(min_length=1, max_length=_MOST)]
@@ -79,6 +84,8 @@ class Subscribe(_Message, tag="subscribe", frozen=True):
     bars: Labels = msgspec.field(default_factory=list)
     ticks: bool = True
     market: Annotated[str, msgspec.Meta(max_length=20)] = ""
+    after: Heard = msgspec.field(default_factory=dict)
+    life: Annotated[str, msgspec.Meta(max_length=40)] = ""
 
 
 class Unsubscribe(_Message, tag="unsubscribe", frozen=True):

@@ -19,13 +19,16 @@ from breeze_lab.errors import FeedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import date
     from pathlib import Path
 
-__all__ = ["CANDLE", "MAGIC", "NOTE", "ORDER", "STOCK", "Record", "encode", "read"]
+__all__ = ["CANDLE", "MAGIC", "NOTE", "ORDER", "STOCK", "Record", "encode", "files", "read", "scan"]
 
 MAGIC: Final = b"BLTICKS\x01" + bytes(8)
 _HEAD: Final = struct.Struct("<IIB3xIQQ")
 _CRC_FROM: Final = 8
+_front: Final = struct.Struct("<II").pack
+_rest: Final = struct.Struct("<B3xIQQ").pack
 #: No frame of a broker comes near; a longer one is a tear.
 _LONGEST: Final = 1 << 22
 
@@ -57,12 +60,11 @@ class Record(NamedTuple):
     data: bytes
 
 
-def encode(record: Record) -> bytes:
+def encode(record: Record | tuple[int, int, int, int, bytes]) -> bytes:
     """Return a record as it lies in the file."""
     kind, epoch, sequence, received_ms, data = record
-    head = _HEAD.pack(len(data), 0, kind, epoch, sequence, received_ms)
-    crc = zlib.crc32(data, zlib.crc32(head[_CRC_FROM:]))
-    return b"".join((head[:4], crc.to_bytes(4, "little"), head[_CRC_FROM:], data))
+    checked = _rest(kind, epoch, sequence, received_ms) + data
+    return _front(len(data), zlib.crc32(checked)) + checked
 
 
 def read(path: Path) -> Iterator[Record]:
@@ -73,15 +75,36 @@ def read(path: Path) -> Iterator[Record]:
     FeedError
         When it is no such file, or of a later version.
     """
-    with path.open("rb") as file:
-        magic = file.read(len(MAGIC))
-        if magic != MAGIC:
-            if MAGIC.startswith(magic):  # killed before the header was whole
-                return
-            raise FeedError(f"{path.name} is no tick log of this version.")
-        while len(head := file.read(_HEAD.size)) == _HEAD.size:
-            length, crc, kind, epoch, sequence, received_ms = _HEAD.unpack(head)
-            data = file.read(length) if length <= _LONGEST else b""
-            if len(data) != length or zlib.crc32(data, zlib.crc32(head[_CRC_FROM:])) != crc:
-                return
-            yield Record(kind, epoch, sequence, received_ms, data)
+    return map(Record._make, scan(path))
+
+
+def scan(path: Path) -> Iterator[tuple[int, int, int, int, bytes]]:
+    """Yield the same as `read` in plain tuples, for who reads millions.
+
+    Raises
+    ------
+    FeedError
+        As `read` does.
+    """
+    whole = path.read_bytes()  # a file is no longer than a segment
+    magic = whole[: len(MAGIC)]
+    if magic != MAGIC:
+        # Killed before the header was whole, or cut off before it was on the disk.
+        if MAGIC.startswith(magic) or not any(magic):
+            return
+        raise FeedError(f"{path.name} is no tick log of this version.")
+    unpack, crc32, head_size, at = _HEAD.unpack_from, zlib.crc32, _HEAD.size, len(MAGIC)
+    size = len(whole)
+    while at + head_size <= size:
+        length, crc, kind, epoch, sequence, received_ms = unpack(whole, at)
+        begin = at + head_size
+        after = begin + length
+        if length > _LONGEST or after > size or crc32(whole[at + _CRC_FROM : after]) != crc:
+            return
+        yield kind, epoch, sequence, received_ms, whole[begin:after]
+        at = after
+
+
+def files(folder: Path, day: date) -> list[Path]:
+    """Return the files of one IST day in the order in which they were begun."""
+    return sorted(folder.glob(f"{day:%Y-%m-%d}-{'[0-9]' * 6}.log"))

@@ -29,6 +29,7 @@ __all__ = [
     "Refused",
     "SocketIOClient",
     "encode_event",
+    "stock",
 ]
 
 
@@ -91,6 +92,7 @@ class Malformed:
 
 Event: TypeAlias = Opened | Connected | Refused | Pinged | Received | Closed | Ignored | Malformed
 
+_STOCK: Final = b'42["stock",['
 _PINGED: Final = Pinged()
 _IGNORED: Final = Ignored()
 #: Socket.IO packets whose content does not matter: accepted, left, acknowledged.
@@ -111,6 +113,17 @@ _encode: Final = msgspec.json.Encoder().encode
 def encode_event(name: str, *arguments: Any) -> str:
     """Return the websocket message of one event."""
     return "42" + _encode([name, *arguments]).decode()
+
+
+def stock(message: bytes) -> bytes | None:
+    """Return the one list that a plain ``stock`` event carries, as it came; else None.
+
+    It is cut out, not read: whoever reads it sees whether it is JSON at all.
+    What might have further arguments is left to `SocketIOClient.receive`.
+    """
+    if message[:12] == _STOCK and message[-2:] == b"]]" and b"],[" not in message:
+        return message[11:-1]
+    return None
 
 
 class SocketIOClient:

@@ -1,0 +1,326 @@
+"""Frames: the ``stock`` frames decoded straight from their JSON text.
+
+Owns the fast way to what `breeze_lab.ticks.decode_frame` makes of a frame: one
+typed read by the layout of its room, and everything that needs arithmetic,
+times and turnover, only when somebody asks. What a typed read does not take,
+numbers in quotes for one, goes the slow way, so that both always agree.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from breeze_lab import clock, ticks
+from breeze_lab.errors import BadResponse
+from breeze_lab.ticks import Depth, DepthLevel, Tick, decode_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+__all__ = ["Book", "Quote", "Value", "decode"]
+
+_LIMIT: Final = 2**53  # as in `ticks`: no number of a market comes near
+_Price: TypeAlias = Annotated[float, Meta(gt=-_LIMIT, lt=_LIMIT)] | None
+_Whole: TypeAlias = Annotated[int, Meta(gt=-_LIMIT, lt=_LIMIT)] | None
+#: Unix seconds up to the year 9999, where datetimes end.
+_Seconds: TypeAlias = Annotated[int, Meta(ge=0, le=253_370_764_800)] | None
+
+
+class Quote(msgspec.Struct, frozen=True, gc=False):
+    """A quote as it lies on the wire, with every attribute of a `Tick`.
+
+    Its subclasses are the layouts. `tick` gives the value itself.
+    """
+
+    if TYPE_CHECKING:  # the layouts' fields, each at its place in the frame
+        room: str
+        last: float | None
+        open: float | None
+        high: float | None
+        low: float | None
+        previous_close: float | None
+        change_percent: float | None
+        bid: float | None
+        bid_quantity: int | None
+        ask: float | None
+        ask_quantity: int | None
+        last_quantity: int | None
+        average_price: float | None
+        volume: int | None
+        #: Exchange time in Unix seconds; 0 where the frame tells none.
+        seconds: int | None
+
+    @property
+    def time_s(self) -> int | None:
+        """Exchange time in Unix seconds."""
+        return self.seconds or None
+
+    @property
+    def open_interest(self) -> int | None:
+        """Contracts; None where the layout has none."""
+        return None
+
+    @property
+    def exchange_time(self) -> datetime | None:
+        """Exchange time, aware, Asia/Kolkata."""
+        return ticks.moment(self.seconds) if self.seconds else None
+
+    def tick(self) -> Tick:
+        """Return the tick that `breeze_lab.ticks.decode_frame` makes of this frame."""
+        values: dict[str, Any] = {name: getattr(self, name, None) for name in Tick.__slots__}
+        return Tick(**values)
+
+
+class _Cash(Quote, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
+    """NSE and BSE cash and indices, 21 elements."""
+
+    room: str
+    open: _Price
+    last: _Price
+    high: _Price
+    low: _Price
+    change_percent: _Price
+    bid: _Price
+    bid_quantity: _Whole
+    ask: _Price
+    ask_quantity: _Whole
+    last_quantity: _Whole
+    average_price: _Price
+    volume: _Whole
+    total_bid_quantity: _Whole
+    total_ask_quantity: _Whole
+    traded: str | _Price
+    trend: Any
+    lower_circuit: _Price
+    upper_circuit: _Price
+    seconds: _Seconds
+    previous_close: _Price
+
+    @property
+    def turnover(self) -> float | None:
+        """Rupees."""
+        return ticks.turnover(self.traded)
+
+
+class _Derivative(Quote, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
+    """NFO, BFO and NDX, 23 elements."""
+
+    room: str
+    open: _Price
+    last: _Price
+    high: _Price
+    low: _Price
+    change_percent: _Price
+    bid: _Price
+    bid_quantity: _Whole
+    ask: _Price
+    ask_quantity: _Whole
+    last_quantity: _Whole
+    average_price: _Price
+    interest: _Whole | Literal[""]
+    interest_change: _Whole | Literal[""]
+    volume: _Whole
+    total_bid_quantity: _Whole
+    total_ask_quantity: _Whole
+    traded: str | _Price
+    trend: Any
+    lower_circuit: _Price
+    upper_circuit: _Price
+    seconds: _Seconds
+    previous_close: _Price
+
+    @property
+    def open_interest(self) -> int | None:
+        """Contracts; an empty text in recordings of 2023."""
+        return None if self.interest == "" else self.interest
+
+    @property
+    def open_interest_change(self) -> int | None:
+        """Contracts."""
+        return None if self.interest_change == "" else self.interest_change
+
+    @property
+    def turnover(self) -> float | None:
+        """Rupees."""
+        return ticks.turnover(self.traded)
+
+
+class _Index(Quote, frozen=True, gc=False, array_like=True):
+    """The index feed, 17 elements or more."""
+
+    room: str
+    open: _Price
+    high: _Price
+    low: _Price
+    previous_close: _Price
+    last: _Price
+    last_quantity: _Whole
+    seconds: _Seconds
+    volume: _Whole
+    change_percent: _Price
+    reserved: Any
+    average_price: _Price
+    bid: _Price
+    bid_quantity: _Whole
+    ask: _Price
+    ask_quantity: _Whole
+    open_interest: _Whole
+
+
+class _Row(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
+    """One row of a book: NSE and derivatives of NSE."""
+
+    bid: _Price
+    bid_quantity: _Whole
+    bid_orders: _Whole
+    bid_flag: Any
+    ask: _Price
+    ask_quantity: _Whole
+    ask_orders: _Whole
+    ask_flag: Any
+
+
+class _RowBfo(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
+    bid: _Price
+    bid_quantity: _Whole
+    bid_orders: _Whole
+    ask: _Price
+    ask_quantity: _Whole
+    ask_orders: _Whole
+
+
+class _RowBse(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
+    bid: _Price
+    bid_quantity: _Whole
+    ask: _Price
+    ask_quantity: _Whole
+
+
+class Book(msgspec.Struct, frozen=True, gc=False):
+    """Depth as it lies on the wire, with every attribute of a `Depth`."""
+
+    if TYPE_CHECKING:  # the layouts' fields
+        room: str
+        seconds: int
+        rows: tuple[_Row | _RowBfo | _RowBse, ...]
+
+    @property
+    def exchange_time(self) -> datetime:
+        """Exchange time, aware, Asia/Kolkata."""
+        return clock.from_epoch(self.seconds)
+
+    @property
+    def levels(self) -> tuple[DepthLevel, ...]:
+        """The rows, best first."""
+        return tuple(
+            DepthLevel(
+                row.bid or 0.0, row.bid_quantity or 0, getattr(row, "bid_orders", None),
+                row.ask or 0.0, row.ask_quantity or 0, getattr(row, "ask_orders", None),
+            )
+            for row in self.rows
+        )  # fmt: skip
+
+    def depth(self) -> Depth:
+        """Return the depth that `breeze_lab.ticks.decode_frame` makes of this frame."""
+        return Depth(self.room, self.exchange_time, self.levels)
+
+
+class _BookNse(Book, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
+    room: str
+    seconds: Annotated[int, Meta(ge=0, le=253_370_764_800)]
+    rows: tuple[_Row, ...]
+
+
+class _BookBfo(Book, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
+    room: str
+    seconds: Annotated[int, Meta(ge=0, le=253_370_764_800)]
+    rows: tuple[_RowBfo, ...]
+
+
+class _BookBse(Book, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
+    room: str
+    seconds: Annotated[int, Meta(ge=0, le=253_370_764_800)]
+    rows: tuple[_RowBse, ...]
+
+
+#: What a frame can be read as.
+Value: TypeAlias = Quote | Tick | Book | Depth
+_Decoder: TypeAlias = "Callable[[bytes], Value]"
+
+_loose: Final = msgspec.json.Decoder().decode
+#: The layouts by kind of room, the likelier first.
+_CASH: Final = msgspec.json.Decoder(_Cash).decode
+_DERIVATIVE: Final = msgspec.json.Decoder(_Derivative).decode
+_LAYOUTS: Final[dict[tuple[bytes, ...], tuple[_Decoder, ...]]] = {
+    (b"3", b"1"): (msgspec.json.Decoder(_Index).decode,),
+    (b"1", b"2"): (msgspec.json.Decoder(_BookBse).decode,),
+    (b"8", b"2"): (msgspec.json.Decoder(_BookBfo).decode,),
+    (b"4", b"2"): (msgspec.json.Decoder(_BookNse).decode,),
+    (b"13", b"2"): (msgspec.json.Decoder(_BookNse).decode,),
+    (b"8", b"1"): (_DERIVATIVE, _CASH),
+    (b"13", b"1"): (_DERIVATIVE, _CASH),
+    (b"4", b"1"): (_CASH, _DERIVATIVE),
+    (b"1", b"1"): (_CASH, _DERIVATIVE),
+}
+#: The beginning of a frame, long enough for a room of six digits.
+_HEAD: Final = 12
+_ROOM: Final = re.compile(rb'\["(\d\d?)\.([12])!')
+#: The layout that read the last frame with the same beginning.
+_learnt: Final[dict[bytes, _Decoder]] = {}
+_MOST_LEARNT: Final = 20_000
+
+
+def decode(raw: bytes) -> Value:
+    """Return the value of one ``stock`` frame.
+
+    Parameters
+    ----------
+    raw
+        The frame as it came: the JSON text of an array.
+
+    Returns
+    -------
+    Quote, Book, Tick or Depth
+        A `Quote` has the attributes of the `Tick` that `ticks.decode_frame`
+        makes of the frame, a `Book` those of its `Depth`; frames of rarer
+        layouts come as these themselves.
+
+    Raises
+    ------
+    BadResponse
+        When the frame has none of the known layouts. The caller counts it and
+        goes on.
+    """
+    try:
+        return _learnt[raw[:_HEAD]](raw)
+    except (KeyError, msgspec.MsgspecError, RecursionError):
+        return _learn(raw)
+
+
+def _learn(raw: bytes) -> Value:
+    """Try the layouts of the frame's room; remember the one that fits."""
+    found = _ROOM.match(raw, 0, _HEAD)
+    for decoder in _LAYOUTS.get(found.groups(), ()) if found else ():
+        try:
+            value = decoder(raw)
+        except (msgspec.MsgspecError, RecursionError):
+            continue
+        if len(_learnt) >= _MOST_LEARNT:
+            _learnt.clear()
+        _learnt[raw[:_HEAD]] = decoder
+        return value
+    return _slowly(raw)
+
+
+def _slowly(raw: bytes) -> Tick | Depth:
+    """Read a frame of any content, as `ticks.decode_frame` does."""
+    try:
+        frame = _loose(raw)
+    except (msgspec.MsgspecError, RecursionError) as exc:
+        raise BadResponse(f"A frame is no JSON text: {raw[:120]!r}") from exc
+    return decode_frame(frame)

@@ -1,0 +1,106 @@
+"""The websocket below the link, with a short way for what comes in thousands.
+
+Owns the cutting of the received bytes into whole frames. A small text message
+goes straight to a tap when there is one and it wants it; everything else, the
+handshake, control frames, long and fragmented messages, takes the library's
+own way, which checks all there is to check.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from websockets.asyncio.client import ClientConnection
+from websockets.protocol import OPEN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Flow"]
+
+#: A whole text message that is not compressed.
+_TEXT: Final = 0x81
+_FINAL: Final = 0x80
+_OPCODE: Final = 0x0F
+_CONTROL: Final = 0x08
+#: Length codes of the header: 16 bits follow; from here on 64 bits, or a mask no server may use.
+_SHORT, _LONG = 126, 127
+_END_OF_HANDSHAKE: Final = b"\r\n\r\n"
+
+
+class Flow(ClientConnection):
+    """A client's websocket; hand it to ``connect`` as ``create_connection``.
+
+    Attributes
+    ----------
+    tap
+        Called on the event loop with the content of every small text message,
+        in order; returns whether it took it. What it does not take can be
+        received as always.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Take the library's way until the handshake is done."""
+        super().__init__(*arguments, **options)
+        self.tap: Callable[[bytes], bool] | None = None
+        self._cutting = False  # are we at the border of two frames, or hold what follows it?
+        self._whole_way = False  # nothing is cut any more
+        self._fragmented = False
+        self._rest = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the transport."""
+        if self._cutting:
+            self._cut(self._rest + data if self._rest else data)
+        elif self._whole_way:
+            super().data_received(data)
+        else:
+            self._shake(data)
+
+    def _shake(self, data: bytes) -> None:
+        """Hand on the handshake; cut what follows it."""
+        seen = self._rest
+        end = (seen + data).find(_END_OF_HANDSHAKE)
+        if end < 0:
+            self._rest = (seen + data)[-len(_END_OF_HANDSHAKE) + 1 :]
+            super().data_received(data)
+            return
+        border = end + len(_END_OF_HANDSHAKE) - len(seen)
+        self._rest = b""
+        super().data_received(data[:border])
+        self._cutting = self.protocol.state is OPEN
+        self._whole_way = not self._cutting  # a refusal may have a body
+        if border < len(data):
+            self.data_received(data[border:])
+
+    def _cut(self, data: bytes) -> None:
+        at, end, tap = 0, len(data), self.tap
+        while end - at >= 2:  # noqa: PLR2004 - the shortest header
+            length, body = data[at + 1], at + 2
+            if length >= _SHORT:
+                if length >= _LONG:
+                    self._give_up(data[at:])
+                    return
+                if end - at < 4:  # noqa: PLR2004
+                    break
+                length, body = data[at + 2] << 8 | data[at + 3], at + 4
+            stop = body + length
+            if stop > end:
+                break
+            head = data[at]
+            if head != _TEXT or self._fragmented or tap is None or not tap(data[body:stop]):
+                super().data_received(data[at:stop])
+                if self.protocol.state is not OPEN:  # a goodbye, or a frame that no server may send
+                    self._give_up(data[stop:])
+                    return
+                if head & _OPCODE < _CONTROL:
+                    self._fragmented = not head & _FINAL
+                tap = self.tap
+            at = stop
+        self._rest = data[at:]
+
+    def _give_up(self, data: bytes) -> None:
+        """Leave everything from here on to the library, which knows long frames and wrong ones."""
+        self._cutting, self._whole_way, self._rest = False, True, b""
+        if data:
+            super().data_received(data)
