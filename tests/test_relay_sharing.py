@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -14,8 +16,8 @@ from relay_home import Share, relay_home, stream_login
 from stream_server import StreamServer, quote
 from waiting import until
 
-from breeze_lab import settings
-from breeze_lab.feed import Feed, FeedState, FeedTick
+from breeze_lab import processes, settings
+from breeze_lab.feed import Feed, FeedState, FeedTick, Lost
 from breeze_lab.relay import JSON
 from breeze_lab.relay.bus import Board, InProcess
 from breeze_lab.relay.hub import Hub
@@ -74,6 +76,19 @@ def take(subscription, count, timeout_s=10.0):
         assert isinstance(event, (FeedTick, FeedState)), event
         ticks += [event] if isinstance(event, FeedTick) else []
     return ticks
+
+
+def covered(subscription, last):
+    """Return the numbers of the ticks and losses up to `last`, as they came."""
+    found = [0]
+    while found[-1] < last:
+        event = subscription.get(timeout_s=20)
+        assert event is not None, found
+        if isinstance(event, FeedTick):
+            found.append(event.sequence)
+        elif isinstance(event, Lost):
+            found += range(event.first, event.last + 1)
+    return found[1:]
 
 
 def trade(hub, *volumes, room=ROOM):
@@ -307,6 +322,16 @@ def test_two_relays_share_one_stream_over_redis(homes, tmp_path, monkeypatch):
                 redis.start()
                 again = take(other, 10, timeout_s=20)
                 assert [tick.sequence for tick in again] == list(range(51, 61))
+                folder = homes("two").runtime
+                killed = processes.running(folder, "relay")["pid"]
+                os.kill(killed, signal.SIGKILL)
+                server.emit(*(quote(ROOM, 80.0, n, 1_790_000_200) for n in range(61, 71)))
+                until(
+                    lambda: (processes.running(folder, "relay") or {}).get("pid", killed) != killed,
+                    "the follower's next life",
+                )
+                server.emit(*(quote(ROOM, 70.0, n, 1_790_000_300) for n in range(71, 81)))
+                assert covered(other, 80) == list(range(61, 81))
                 texts = [str(feed.status()) for feed in (ours, theirs)]
         texts += [path.read_text() for path in tmp_path.rglob("relay.log")]
         assert len(texts) == 4

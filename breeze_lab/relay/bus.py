@@ -86,8 +86,16 @@ class Bus(Protocol):
         Returns
         -------
         dict
-            The last sequence of each room that was ever on the bus. Go on from
-            there: a lower number is taken for a repetition.
+            The `heads`. Go on from there: a lower number is taken for a repetition.
+        """
+
+    async def heads(self) -> dict[str, int]:
+        """Return the last sequence of each room that was ever on the bus.
+
+        Raises
+        ------
+        FeedDisconnected
+            When the bus is away.
         """
 
     async def leader(self) -> str:
@@ -268,6 +276,10 @@ class InProcess:
     async def lead(self) -> dict[str, int]:
         """See `Bus`."""
         self.board.lead, self.board.alive = self.life, True
+        return await self.heads()
+
+    async def heads(self) -> dict[str, int]:
+        """See `Bus`."""
         return {name: room.last for name, room in self.board.rooms.items()}
 
     async def leader(self) -> str:

@@ -362,6 +362,10 @@ class Hub:
         for room, head in heads.items():
             self._sequences[room] = max(head, self._sequences.get(room, 0))
 
+    def sequence(self, room: str) -> int:
+        """Return the number of the last frame of a room, 0 when none came."""
+        return self._sequences.get(room, 0)
+
     def on_bus(self, room: str, record: Record) -> None:
         """Take one frame of another relay, with the numbers that one gave it."""
         lines = self._by_room.get(room)
@@ -376,9 +380,11 @@ class Hub:
         if not isinstance(value, (Quote, Tick)) or value.room != room:
             self.unasked += 1
             return
-        self._sequences[room] = record.sequence
+        _, epoch, sequence, received_ms, raw = record
+        self._sequences[room] = sequence
+        self.journal.frame(room, sequence, epoch, received_ms, raw)
         for line in lines:
-            line.take(value, record.sequence, record.epoch, record.received_ms)
+            line.take(value, sequence, epoch, received_ms)
 
     def on_bus_missing(self, room: str, first: int, last: int) -> None:
         """Tell whoever wants the ticks of a room which of them cannot be had any more."""

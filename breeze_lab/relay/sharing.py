@@ -25,7 +25,7 @@ from breeze_lab.relay.upstream import State
 from breeze_lab.relay.wal import STOCK, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from breeze_lab.relay.bus import Bus
     from breeze_lab.relay.hub import Hub
@@ -188,16 +188,29 @@ class Sharing:
         rooms = self._hub.upstream.rooms
         if rooms != self._rooms:
             await self._stop_reading()
+        await self._hub.prepare(market)
         await bus.want(self._hub.life, rooms)
         leader = await bus.leader()
+        if not self._places.keys() >= set(rooms):
+            self._resume(rooms, await bus.heads())
         if self._hub.upstream.login_held is not None:  # meanwhile; the next look knows
             return
         self._become("follower")
         self._hub.following = True
+        if rooms:  # prices of another market must not meet these
+            self._hub.market = self._hub.market or market
         self._rooms = rooms
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read(bus, rooms), name="bus reader")
         self._say("" if leader else "nobody publishes on the bus")
+
+    def _resume(self, rooms: tuple[str, ...], heads: Mapping[str, int]) -> None:
+        """Begin new rooms behind what this relay told its consumers, in a former life perhaps."""
+        for room in rooms:
+            told = self._hub.sequence(room)
+            # A higher number than the publisher's is of another stream.
+            if told and told <= heads.get(room, 0):
+                self._places.setdefault(room, told)
 
     async def _read(self, bus: Bus, rooms: tuple[str, ...]) -> None:
         count = 0
