@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 from breeze_lab.errors import FeedError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Iterable, Mapping
 
     from breeze_lab.relay.wal import Record
 
@@ -86,8 +86,16 @@ class Bus(Protocol):
         Returns
         -------
         dict
-            The last sequence of each room that was ever on the bus. Go on from
-            there: a lower number is taken for a repetition.
+            The `heads`. Go on from there: a lower number is taken for a repetition.
+        """
+
+    async def heads(self) -> dict[str, int]:
+        """Return the last sequence of each room that was ever on the bus.
+
+        Raises
+        ------
+        FeedDisconnected
+            When the bus is away.
         """
 
     async def leader(self) -> str:
@@ -111,7 +119,7 @@ class Bus(Protocol):
         Waits as long as the bus is away.
         """
 
-    def read(self, rooms: Iterable[str], after: Mapping[str, int]) -> AsyncIterator[Event]:
+    def read(self, rooms: Iterable[str], after: Mapping[str, int]) -> AsyncGenerator[Event, None]:
         """Yield the frames of `rooms`, in order within a room, for ever.
 
         Parameters
@@ -268,6 +276,10 @@ class InProcess:
     async def lead(self) -> dict[str, int]:
         """See `Bus`."""
         self.board.lead, self.board.alive = self.life, True
+        return await self.heads()
+
+    async def heads(self) -> dict[str, int]:
+        """See `Bus`."""
         return {name: room.last for name, room in self.board.rooms.items()}
 
     async def leader(self) -> str:
@@ -287,7 +299,9 @@ class InProcess:
     async def flush(self) -> None:
         """See `Bus`; here it is done already."""
 
-    async def read(self, rooms: Iterable[str], after: Mapping[str, int]) -> AsyncIterator[Event]:
+    async def read(
+        self, rooms: Iterable[str], after: Mapping[str, int]
+    ) -> AsyncGenerator[Event, None]:
         """See `Bus`; a slow reader costs nothing, since it holds no more than its place."""
         places: dict[str, int | None] = {room: after.get(room) for room in rooms}
         while True:

@@ -28,7 +28,7 @@ from breeze_lab.relay.upstream import Backoff
 from breeze_lab.relay.wal import Record
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping
 
     from breeze_lab.relay.bus import Drops, Event
     from breeze_lab.relay.bus_outbox import Batch
@@ -158,12 +158,14 @@ class RedisBus:
             self._task = asyncio.create_task(self._keep(), name="bus")
         return {room.decode(): int(head) for room, head in zip(flat[::2], flat[1::2], strict=True)}
 
+    async def heads(self) -> dict[str, int]:
+        """See `Bus`."""
+        found = await self._get(self._redis.hgetall(self._key("heads")))
+        return {room.decode(): int(head) for room, head in found.items()}
+
     async def leader(self) -> str:
         """See `Bus`."""
-        try:
-            found: bytes | None = await _in_time(self._redis.get(self._key("alive")))
-        except self._troubles as exc:
-            self._away(exc)
+        found: bytes | None = await self._get(self._redis.get(self._key("alive")))
         return (found or b"").decode()
 
     def publish(self, room: str, record: Record) -> None:
@@ -257,7 +259,9 @@ class RedisBus:
 
     # -- reading ------------------------------------------------------------
 
-    async def read(self, rooms: Iterable[str], after: Mapping[str, int]) -> AsyncIterator[Event]:
+    async def read(
+        self, rooms: Iterable[str], after: Mapping[str, int]
+    ) -> AsyncGenerator[Event, None]:
         """See `Bus`; what a slow reader has not asked for waits at Redis."""
         places = {room: after.get(room) for room in rooms}
         names = {self._key(f"room:{room}").encode(): room for room in places}
@@ -305,8 +309,11 @@ class RedisBus:
         return sorted({room for text in found for room in _rooms(text)})
 
     async def _ask(self, script: str, keys: list[str], arguments: list[Any]) -> Any:
+        return await self._get(self._redis.eval(script, len(keys), *keys, *arguments))
+
+    async def _get(self, work: Awaitable[Any]) -> Any:
         try:
-            answer = await _in_time(self._redis.eval(script, len(keys), *keys, *arguments))
+            answer = await _in_time(work)
         except self._troubles as exc:
             self._away(exc)
         self._error = ""

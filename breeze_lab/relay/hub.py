@@ -26,7 +26,7 @@ from breeze_lab.relay.upstream import Login, State, Upstream
 from breeze_lab.ticks import Tick
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from breeze_lab.bars import Interval
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from breeze_lab.relay.nightly import Nightly
     from breeze_lab.relay.rebuild import Frame
     from breeze_lab.relay.restore import Identity
+    from breeze_lab.relay.sharing import Sharing
+    from breeze_lab.relay.wal import Record
 
 __all__ = ["LINGER_S", "MAX_ROOMS", "Hub"]
 
@@ -42,6 +44,8 @@ _log: Final = logging.getLogger(__name__)
 
 #: The broker streams at most this many instruments.
 MAX_ROOMS: Final = 2000
+#: Of these, kept free for our own consumers whatever other relays want.
+_OURS: Final = 500
 #: A room nobody wants is left after this long.
 LINGER_S: Final = 5.0
 #: Who stays no longer and wants nothing only asked how things stand.
@@ -88,6 +92,12 @@ class Hub:
         )  # fmt: skip
         self.journal = self.lives.journal
         self.gaps = Gaps(self._by_room, self.upstream, ledger, self.lives.note_gap)
+        #: Rooms that other relays want of us, and who passes their frames on.
+        self.held: frozenset[str] = frozenset()
+        self.tap: Callable[[str, int, int, bytes], None] | None = None
+        self.sharing: Sharing | None = None
+        #: Whether frames come from another relay, over the bus.
+        self.following = False
 
     # -- consumers --------------------------------------------------------
 
@@ -274,7 +284,7 @@ class Hub:
                 del self._lines[identity]
                 lines = self._by_room[line.room]
                 lines.remove(line)
-                if not lines:
+                if not lines and line.room not in self.held:
                     self.gaps.leave(line.room)
                     del self._by_room[line.room]
                     self.upstream.leave([line.room])
@@ -333,6 +343,7 @@ class Hub:
             self.market = before
             raise
         # No frame of the new connection can have come yet: nothing was awaited since.
+        self._stop_following()
         if self.gaps.ledger.market != market:
             self.gaps.ledger.use(market)
         if past is not None:
@@ -375,6 +386,83 @@ class Hub:
         sequence = self.lives.take(value.room, received_ms, raw)
         for line in lines:
             line.take(value, sequence, self.upstream.epoch, received_ms)
+        if self.tap is not None:
+            self.tap(value.room, sequence, received_ms, raw)
+
+    # -- the bus ----------------------------------------------------------
+
+    def hold(self, rooms: Iterable[str]) -> int:
+        """Keep `rooms` joined for other relays, instead of those before.
+
+        Returns
+        -------
+        int
+            How many are kept: our own consumers must find room too.
+        """
+        wanted = dict.fromkeys(rooms)
+        ours = {room for room, lines in self._by_room.items() if lines}
+        most = max(0, MAX_ROOMS - _OURS - len(ours))
+        more = [room for room in wanted if room not in ours][:most]
+        before, self.held = self.held, frozenset([*more, *(wanted.keys() & ours)])
+        for room in before - self.held:
+            if not self._by_room.get(room, True):
+                del self._by_room[room]
+                self.upstream.leave([room])
+        for room in self.held:
+            self._by_room.setdefault(room, [])
+        joined = set(self.upstream.rooms)
+        missing = [room for room in more if room not in joined]
+        if missing:
+            self.upstream.join(missing)
+        return len(self.held)
+
+    def raise_sequences(self, heads: Mapping[str, int]) -> None:
+        """Go on counting where the bus stands, so that no number comes twice."""
+        for room, head in heads.items():
+            self._sequences[room] = max(head, self._sequences.get(room, 0))
+
+    def sequence(self, room: str) -> int:
+        """Return the number of the last frame of a room, 0 when none came."""
+        return self._sequences.get(room, 0)
+
+    def on_bus(self, room: str, record: Record) -> None:
+        """Take one frame of another relay, with the numbers that one gave it."""
+        lines = self._by_room.get(room)
+        if lines is None or not self.following or self.upstream.login_held is not None:
+            return
+        self.frames += 1
+        try:
+            value = decode(record.data)
+        except BadResponse as exc:
+            self.on_malformed(str(exc))
+            return
+        if not isinstance(value, (Quote, Tick)) or value.room != room:
+            self.unasked += 1
+            return
+        _, epoch, sequence, received_ms, raw = record
+        self._sequences[room] = sequence
+        self.journal.frame(room, sequence, epoch, received_ms, raw)
+        for line in lines:
+            line.take(value, sequence, epoch, received_ms)
+
+    def on_bus_missing(self, room: str, first: int, last: int) -> None:
+        """Tell whoever wants the ticks of a room which of them cannot be had any more."""
+        if not self.following:
+            return
+        for line in self._by_room.get(room, ()):
+            line.gap()
+            for watch in line.watches.values():
+                if watch.ticks:
+                    lost = [line.key, first, last, "the bus no longer had them"]
+                    watch.consumer.post({"op": "batch", "lost": [lost]})
+
+    def _stop_following(self) -> None:
+        """Forget what another relay told: its prices and ours must not meet in one bar."""
+        if self.following:
+            self.following = False
+            for line in self._lines.values():
+                line.gap()
+                line.clear()
 
     # -- the report -------------------------------------------------------
 
@@ -395,6 +483,7 @@ class Hub:
             "gaps": self.gaps.status(),
             "unasked": self.unasked,
             "last_tick_age_s": self._age_s(),
+            "bus": self.sharing.status() if self.sharing is not None else {"role": "off"},
             "wal": self.journal.status(),
             "recorder": None if self.nightly is None else self.nightly.status(),
             "consumers": len(self.consumers),
