@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 import pyarrow.parquet
 
@@ -29,6 +30,7 @@ def plant(fault: str) -> None:
             for place in places():
                 for path in place.logs:
                     path.unlink()
+            time.sleep(0.3)  # so that a kill meets it soon
             verify(*arguments)
 
         recorder.verify = hasty

