@@ -22,6 +22,7 @@ from breeze_lab.relay.consumers import Consumer, Watch
 from breeze_lab.relay.gaps import Gaps
 from breeze_lab.relay.lives import Lives
 from breeze_lab.relay.quarantine import Quarantine
+from breeze_lab.relay.report import Report
 from breeze_lab.relay.upstream import Login, State, Upstream
 from breeze_lab.ticks import Tick
 
@@ -98,6 +99,7 @@ class Hub:
         self.sharing: Sharing | None = None
         #: Whether frames come from another relay, over the bus.
         self.following = False
+        self._report = Report(self, self._lines, self._sequences)
 
     # -- consumers --------------------------------------------------------
 
@@ -468,57 +470,4 @@ class Hub:
 
     def status(self) -> dict[str, Any]:
         """Return what the relay does now, without secrets."""
-        return {
-            "protocol": PROTOCOL,
-            "version": __version__,
-            "pid": os.getpid(),
-            "life": self.life,
-            "ticks": sum(self._sequences.values()),
-            "uptime_s": round(time.monotonic() - self.started, 1),
-            "upstream": {**self.upstream.state.to_dict(), "epoch": self.upstream.epoch},
-            "rooms": list(self.upstream.rooms),
-            "frames": self.frames,
-            "malformed": self.quarantine.count,
-            "quarantine": self.quarantine.rows(),
-            "gaps": self.gaps.status(),
-            "unasked": self.unasked,
-            "last_tick_age_s": self._age_s(),
-            "bus": self.sharing.status() if self.sharing is not None else {"role": "off"},
-            "wal": self.journal.status(),
-            "recorder": None if self.nightly is None else self.nightly.status(),
-            "consumers": len(self.consumers),
-            "clients": [
-                {
-                    "name": consumer.name,
-                    "keys": len(consumer.watches),
-                    "waiting": consumer.waiting,
-                    "delivered": consumer.delivered,
-                    "lost": consumer.lost,
-                }
-                for consumer in self.consumers.values()
-            ],
-            "instruments": [self._truth(line) for line in self._lines.values()],
-        }
-
-    def _age_s(self) -> float | None:
-        """Return the seconds since any instrument ticked, None when none has."""
-        last = max((line.last_ms or 0 for line in self._lines.values()), default=0)
-        return round(time.time() - last / 1000, 3) if last else None
-
-    def _truth(self, line: Line) -> dict[str, Any]:
-        """Return what became of one instrument; times in epoch milliseconds."""
-        return {
-            "key": line.key,
-            "room": line.room,
-            "consumers": len(line.watches),
-            "asked_ms": line.asked_ms,
-            "joined": self.upstream.joined(line.room),
-            "first_ms": line.first_ms,
-            "last_ms": line.last_ms,
-            "ticks": line.ticks,
-            "sequence": line.sequence,
-            "gaps": line.gaps,
-            "gap": self.gaps.of(line.room, line.key),
-            **self.gaps.pulse(line.room),
-            "intervals": [interval.label for interval in line.series],
-        }
+        return self._report.status()
