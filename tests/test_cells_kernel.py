@@ -56,7 +56,15 @@ class FrontEnd:
         while True:
             reply = self.client.get_shell_msg(timeout=max(0.1, deadline - time.monotonic()))
             if reply["parent_header"].get("msg_id") == request:
+                # What a cell prints comes by another way than its reply, and may come later.
+                until(lambda: self._idle(request), "the end of the cell's output")
                 return reply["content"]
+
+    def _idle(self, request):
+        return any(
+            message["msg_type"] == "status" and message["content"]["execution_state"] == "idle"
+            for message in list(self.came[request])
+        )
 
     def run(self, code, cell_id=None):
         """Run a cell to its end; return its request."""
