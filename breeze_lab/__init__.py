@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from breeze_lab.checkup import doctor
     from breeze_lab.lab import candles, history, master, quote, search, status
     from breeze_lab.session import login, login_practice, logout
+    from breeze_lab.streaming import stream
 
 __version__ = "0.1.0"
 
@@ -37,6 +38,7 @@ __all__ = [
     "quote",
     "search",
     "status",
+    "stream",
 ]
 
 _ROOM_OF = {
@@ -50,6 +52,7 @@ _ROOM_OF = {
     "login": "session",
     "login_practice": "session",
     "logout": "session",
+    "stream": "streaming",
 }
 
 
@@ -70,6 +73,8 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics: ``%load_ext breeze_lab``."""
+    from breeze_lab.feed_magics import FeedMagics  # noqa: PLC0415 - only inside IPython
     from breeze_lab.magics import BreezeMagics  # noqa: PLC0415 - only inside IPython
+    from breeze_lab.replay_magic import ReplayMagics  # noqa: PLC0415
 
-    shell.register_magics(BreezeMagics)
+    shell.register_magics(BreezeMagics, FeedMagics, ReplayMagics)

@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from breeze_lab import __version__, processes, settings
+from breeze_lab import __version__, processes, relay_command, settings
 from breeze_lab.errors import BreezeLabError
 
 if TYPE_CHECKING:
@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _START = "00_start_here.ipynb"
-_NOTEBOOKS = (_START, "01_break_the_market.ipynb", "02_log_in_and_find.ipynb")
+_NOTEBOOKS = (
+    _START,
+    "01_break_the_market.ipynb",
+    "02_log_in_and_find.ipynb",
+    "03_live_ticks.ipynb",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,7 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             for name in ("relay", "practice", "keeper"):
                 _stop(settings.folders().runtime, name)
             return 0
-        verb = {"relay": _relay, "doctor": _doctor, "master": _master}.get(options.verb)
+        verb = {
+            "relay": relay_command.run, "doctor": _doctor, "master": _master,
+            "recordings": _recordings,
+        }.get(options.verb)  # fmt: skip
         if verb is not None:
             return verb(options)
         from breeze_lab import lab
@@ -130,8 +138,12 @@ def _parser() -> argparse.ArgumentParser:
     master.add_argument("file", nargs="?", type=Path, help="the zip to check")
     master.add_argument("--accept", action="store_true", help="fetch: although it lost many rows")
     master.add_argument("--practice", action="store_true", help="of the practice market that runs")
-    relay = verbs.add_parser("relay", help="look at or stop the relay")
-    relay.add_argument("action", choices=("status", "start", "stop"))
+    relay_command.add_options(verbs.add_parser("relay", help="look at the live feed's process"))
+    recorded = verbs.add_parser("recordings", help="list, convert, check or keep recorded days")
+    recorded.add_argument("action", choices=("list", "convert", "check", "keep"))
+    recorded.add_argument("day", nargs="?", help="2026-11-19; every day that it means by default")
+    recorded.add_argument("--market", help="icici or practice, where both have the day")
+    recorded.add_argument("--no-longer", action="store_true", help="keep: not any more")
     return parser
 
 
@@ -195,20 +207,6 @@ def _shipped_notebook(name: str) -> Path:
     raise BreezeLabError(f"This installation has no {name}. Install breeze-lab again.")
 
 
-def _relay(options: argparse.Namespace) -> int:
-    action = options.action
-    runtime = settings.folders().runtime
-    if action == "start":
-        processes.ensure(runtime, "relay", "breeze_lab.relay")
-    record = processes.running(runtime, "relay")
-    if action == "stop":
-        if record is not None:
-            _stop(runtime, "relay")
-        return 0
-    print(json.dumps(record) if record else "not running")
-    return 0 if record else 3
-
-
 def _doctor(options: argparse.Namespace) -> int:
     from breeze_lab import checkup
 
@@ -241,6 +239,12 @@ def _master(options: argparse.Namespace) -> int:
     for text in masters.notes(endpoints):
         print(f"note: {text}")
     return 0
+
+
+def _recordings(options: argparse.Namespace) -> int:
+    from breeze_lab.recordings import command
+
+    return command.run(options, print)
 
 
 def _check_master(path: Path | None) -> int:

@@ -24,10 +24,12 @@ __all__ = [
     "PhaseHours",
     "Segment",
     "SystemClock",
+    "follow",
     "from_epoch",
     "is_settlement_day",
     "is_trading_day",
     "market_hours",
+    "market_now",
     "now",
     "phase",
     "phases",
@@ -69,6 +71,24 @@ class SystemClock:
 def now() -> datetime:
     """Return the current time as an aware Asia/Kolkata datetime."""
     return datetime.now(IST)
+
+
+_market: Clock | None = None
+
+
+def follow(market: Clock | None) -> None:
+    """Let `market_now` tell the time of a market with a clock of its own; None is the wall's."""
+    global _market  # noqa: PLW0603 - a process looks at one market
+    _market = market
+
+
+def market_now() -> datetime:
+    """Return what time it is where prices are made, aware, Asia/Kolkata.
+
+    It is `now`, except where the session is the practice market's and its
+    clock is driven or a recorded day is replayed.
+    """
+    return now() if _market is None else _market.now()
 
 
 def to_ist(value: datetime) -> datetime:

@@ -18,6 +18,7 @@ __all__ = [
     "BreezeLabError",
     "FeedDisconnected",
     "FeedError",
+    "FeedWarning",
     "InstrumentError",
     "InstrumentNotFound",
     "LoginError",
@@ -162,3 +163,7 @@ class FeedDisconnected(FeedError):
 
 class SubscriptionRefused(FeedError):
     """The relay refused a subscription."""
+
+
+class FeedWarning(UserWarning):
+    """The live feed goes on, and something of it is missing, late or dropped."""

@@ -298,7 +298,7 @@ def decode(raw: bytes) -> Value:
     """
     try:
         return _learnt[raw[_HEAD]](raw)
-    except (KeyError, msgspec.MsgspecError, RecursionError):
+    except (KeyError, ValueError, RecursionError):  # msgspec raises ValueErrors, and bad UTF-8 one
         return _learn(raw)
 
 
@@ -308,7 +308,7 @@ def _learn(raw: bytes) -> Value:
     for decoder in _LAYOUTS.get(found.groups(), ()) if found else ():
         try:
             value = decoder(raw)
-        except (msgspec.MsgspecError, RecursionError):
+        except (ValueError, RecursionError):
             continue
         if len(_learnt) >= _MOST_LEARNT:
             _learnt.clear()
@@ -321,6 +321,6 @@ def _slowly(raw: bytes) -> Tick | Depth:
     """Read a frame of any content, as `ticks.decode_frame` does."""
     try:
         frame = _loose(raw)
-    except (msgspec.MsgspecError, RecursionError) as exc:
+    except (ValueError, RecursionError) as exc:
         raise BadResponse(f"A frame is no JSON text: {raw[:120]!r}") from exc
     return decode_frame(frame)

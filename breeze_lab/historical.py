@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from breeze_lab import clock
-from breeze_lab.bars import Bar, Interval
+from breeze_lab.bars import Bar, Interval, resample
 from breeze_lab.errors import BadResponse
 from breeze_lab.settings import MAX_CANDLES_PER_CALL
 
@@ -146,12 +146,7 @@ def candles(
 
     start, end = clock.to_ist(start), clock.to_ist(end)
     native = _SOURCE.get(interval, interval)
-    # A merged bar needs all its parts, so the first one is fetched from its opening on.
-    first = native_start = start
-    if native is not interval:
-        floor = interval.floor_epoch(int(start.timestamp()), instrument.anchor_s)
-        native_start = clock.from_epoch(floor)
-        first = start if native_start == start else native_start + interval.length
+    native_start, first = _beginning(instrument, interval, start)
     windows = plan(instrument, interval, native_start, end)
     # Many calls are a backfill, which leaves room for whoever waits for a single answer.
     priority: Priority = "interactive" if len(windows) <= _FEW_CALLS else "backfill"
@@ -178,42 +173,67 @@ def bars(
     start: datetime,
     end: datetime,
     *,
-    priority: Priority = "interactive",
+    priority: Priority | None = None,
 ) -> list[Bar]:
-    """Return the bars that open in [start, end) as values, in one call, without pandas.
+    """Return what `candles` returns as plain values, for processes that do without pandas.
 
     Parameters
     ----------
-    interval
-        One the broker has: 1s, 1m, 5m, 30m or 1d.
-    start, end
-        Aware times that hold at most 1,000 bars.
+    priority
+        Of its calls; by default that of somebody who waits, or of a backfill when they are many.
+
+    Returns
+    -------
+    list of Bar
+        Sorted by opening time, each once; complete where it has ended by now.
 
     Raises
     ------
-    SessionExpired, RateLimited, RequestError
-    BadResponse
-        Also when a row is no bar, and when the answer may have been cut.
+    NotLoggedIn, SessionExpired, RateLimited, RequestError, BadResponse
     """
-    rows = _call(session, instrument, interval, Window(start, end), priority)
-    if len(rows) >= MAX_CANDLES_PER_CALL:
-        raise BadResponse(f"History cut its answer to {len(rows)} bars.")
+    start, end = clock.to_ist(start), clock.to_ist(end)
+    native = _SOURCE.get(interval, interval)
+    native_start, first = _beginning(instrument, interval, start)
+    windows = plan(instrument, interval, native_start, end)
+    priority = priority or ("interactive" if len(windows) <= _FEW_CALLS else "backfill")
+    found: dict[datetime, Bar] = {}
+    now = clock.now()
     try:
-        found = [
-            Bar(
-                _opening(row), interval, float(row["open"]), float(row["high"]),
-                float(row["low"]), float(row["close"]), int(row["volume"] or 0),
-                int(row["open_interest"]) if row.get("open_interest") is not None else None,
-            )
-            for row in rows
-        ]  # fmt: skip
+        for window in windows:
+            for row in _fetch(session, instrument, native, window, priority):
+                bar = _bar(row, native, now)
+                found[bar.start] = bar
     except (KeyError, TypeError, ValueError) as exc:
-        raise BadResponse(f"A row of history is no bar: {exc!r}.") from exc
-    return sorted((bar for bar in found if start <= bar.start < end), key=_start)
+        raise BadResponse(f"History answered a candle that cannot be read ({exc!r:.80}).") from exc
+    merged = [found[moment] for moment in sorted(found)]
+    if native is not interval:
+        merged = resample(merged, interval, instrument.anchor_s)
+    return [bar for bar in merged if first <= bar.start < end]
 
 
-def _start(bar: Bar) -> datetime:
-    return bar.start
+def _bar(row: dict[str, Any], native: Interval, now: datetime) -> Bar:
+    interest = row.get("open_interest")
+    opening = _opening(row)
+    return Bar(
+        opening, native, float(row["open"]), float(row["high"]), float(row["low"]),
+        float(row["close"]), int(float(row.get("volume") or 0)),
+        None if interest in (None, "") else int(float(interest)),
+        complete=opening + native.length <= now,
+    )  # fmt: skip
+
+
+def _beginning(
+    instrument: Instrument, interval: Interval, start: datetime
+) -> tuple[datetime, datetime]:
+    """Return from when to fetch, and when the first bar asked for opens at the earliest.
+
+    A merged bar needs all its parts, so the first one is fetched from its opening on.
+    """
+    if interval not in _SOURCE:
+        return start, start
+    floor = interval.floor_epoch(int(start.timestamp()), instrument.anchor_s)
+    opening = clock.from_epoch(floor)
+    return opening, start if opening == start else opening + interval.length
 
 
 def latest(
@@ -246,7 +266,7 @@ def latest(
     """
     native = _SOURCE.get(interval, interval)
     wanted = count * (interval.value // native.value)
-    until = clock.now() + timedelta(seconds=1)
+    until = clock.market_now() + timedelta(seconds=1)
     rows: list[dict[str, Any]] = []
     for _ in range(max_calls):
         start = _reach_back(

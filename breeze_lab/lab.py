@@ -76,7 +76,7 @@ def history(
     if start is None:
         return historical.latest(now, instrument, length)
     first = _moment(start)
-    last = clock.now() + timedelta(seconds=1) if end is None else _moment(end)
+    last = clock.market_now() + timedelta(seconds=1) if end is None else _moment(end)
     if last <= first:
         raise SettingsError(f"The range is empty: it ends at {last} and starts at {first}.")
     calls = len(historical.plan(instrument, length, first, last))
@@ -209,7 +209,7 @@ def status() -> Status:
         lines["master"] = masters.describe(known.endpoints)
         lines["calls"] = _calls_line(known.meter)
     lines.update(_relay_lines())
-    lines["market time"] = f"{clock.now():%d-%m-%Y %H:%M:%S} IST"
+    lines["market time"] = f"{clock.market_now():%d-%m-%Y %H:%M:%S} IST"
     if known is not None:
         lines.update({k: v for k, v in known.endpoints.to_dict().items() if k.endswith("_url")})
     return Status(lines)
@@ -235,12 +235,15 @@ def _session_lines(known: Session | None) -> dict[str, str]:
         return {"account": "nobody is logged in: run %breeze_login, or %breeze_login practice"}
     if known is not None:
         name, user, practice = known.identity.name, known.identity.user_id, known.practice
-        until, ended = known.until, known.ended
+        until, ended, replay = known.until, known.ended, known.endpoints.replay
     else:
         assert others is not None
         name, user, practice = others.name, others.user_id, others.practice
         until, ended = others.until, others.reason
+        replay = str(others.endpoints.get("replay", ""))
     label = "practice market, no real money" if practice else "ICICI Direct"
+    if replay:
+        label = f"replay of {replay}, no real money"
     if known is None:
         label += "; this process joins it when it needs it"
     left = until - clock.now()

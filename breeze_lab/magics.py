@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from breeze_lab.checkup import Checkup
     from breeze_lab.lab import Status
     from breeze_lab.quotes import Quote
-    from breeze_lab.widgets import LiveChart, Search
+    from breeze_lab.widgets import LiveChart, Search, TruthTable
 
-__all__ = ["BreezeMagics"]
+__all__ = ["BreezeMagics", "reads_like_interval"]
 
 _PRACTICE_OPTIONS = {"--seed": int, "--exchange-hours": None, "--no-limits": None}
 
@@ -88,6 +88,19 @@ class BreezeMagics(Magics):
         return lab.status()
 
     @line_magic
+    def breeze_feed(self, line: str) -> TruthTable:
+        """Show what became of every instrument, who listens, and how the relay stands.
+
+        Asked, joined, first and last tick, ticks, gaps and age; it goes on by
+        itself while the cell is shown. A click on a heading sorts.
+        """
+        from breeze_lab.widgets import TruthTable  # noqa: PLC0415 - loads ipywidgets
+
+        if line.strip():
+            raise UsageError("%breeze_feed takes no arguments.")
+        return TruthTable()
+
+    @line_magic
     def breeze_doctor(self, line: str) -> Checkup:
         """Tell whether it is you or the broker: ``%breeze_doctor``, ``%breeze_doctor icici``."""
         from breeze_lab import checkup  # noqa: PLC0415 - see breeze_login
@@ -147,7 +160,7 @@ class BreezeMagics(Magics):
             except (IndexError, ValueError):
                 raise UsageError("--bars takes a number: %candles RELIANCE 1m --bars 500") from None
             del words[at : at + 2]
-        interval = words.pop() if len(words) > 1 and _reads_like_interval(words[-1]) else "1m"
+        interval = words.pop() if len(words) > 1 and reads_like_interval(words[-1]) else "1m"
         if not words:
             raise UsageError("Which instrument? For example: %candles RELIANCE 1m")
         return lab.candles(" ".join(words), interval, **options)
@@ -182,7 +195,8 @@ def _refuse(shell: Any, typed: list[str]) -> NoReturn:
     )
 
 
-def _reads_like_interval(word: str) -> bool:
+def reads_like_interval(word: str) -> bool:
+    """Say whether a word of a magic's line is meant as an interval."""
     from breeze_lab.bars import Interval  # noqa: PLC0415 - see breeze_login
     from breeze_lab.errors import SettingsError  # noqa: PLC0415 - see breeze_login
 

@@ -323,7 +323,8 @@ def _forget_old_days(folder: Path, index: _Index) -> None:
 
 
 def _folder(endpoints: Endpoints) -> Path:
-    name = endpoints.name
+    # A replay lists old contracts too: its masters are not those of the practice market.
+    name = "replay" if endpoints.replay else endpoints.name
     if not name or not name.replace("-", "").replace("_", "").isalnum():
         raise SettingsError(f"{name!r} cannot name a folder. Name the endpoints with letters.")
     folder = settings.folders().data / "masters"

@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["AlreadyRunning", "claim", "ensure", "publish", "running"]
+__all__ = ["AlreadyRunning", "claim", "ensure", "publish", "running", "spawn", "stop"]
 
 
 #: What we started and has not ended: dropped, each would complain of being alive
@@ -85,6 +86,30 @@ def running(runtime: Path, name: str) -> dict[str, Any] | None:
     return record
 
 
+def stop(runtime: Path, name: str, *, timeout_s: float = 15.0) -> dict[str, Any] | None:
+    """End the running `name` and wait for its end; return its record, None when none ran.
+
+    Raises
+    ------
+    ProcessError
+        It is still there after `timeout_s`.
+    """
+    record = running(runtime, name)
+    if record is None:
+        return None
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(record["pid"], signal.SIGTERM)
+    deadline = time.monotonic() + timeout_s
+    while _alive(runtime, name):
+        if time.monotonic() > deadline:
+            raise ProcessError(
+                f"The {name} (process {record['pid']}) does not end. End it yourself, then try "
+                "again."
+            )
+        time.sleep(0.02)
+    return record
+
+
 def _alive(runtime: Path, name: str) -> bool:
     """Say whether a process of this name lives, ready or not."""
     with (runtime / f"{name}.lock").open("a") as lock:
@@ -128,7 +153,7 @@ def ensure(
                 raise ProcessError(f"The {name} ended at once: {_last_words(log)}")
             idle = child is None or child.poll() == 0
             if ours and idle and not _alive(runtime, name):
-                child = _spawn([sys.executable, "-m", module, *arguments], log)
+                child = spawn([sys.executable, "-m", module, *arguments], log)
             if time.monotonic() > deadline:
                 raise ProcessError(
                     f"The {name} was not ready in {timeout_s:.0f} s: {_last_words(log)}"
@@ -136,7 +161,8 @@ def ensure(
             time.sleep(0.02)
 
 
-def _spawn(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+def spawn(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a process that outlives the caller; what it complains of goes to the end of `log`."""
     with log.open("ab") as errors:
         child = subprocess.Popen(
             command,

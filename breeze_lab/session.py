@@ -22,7 +22,7 @@ from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import parse_qs, quote_plus, urlsplit
 
-from breeze_lab import accounts, clock, masters, processes, settings
+from breeze_lab import accounts, clock, market_time, masters, processes, settings
 from breeze_lab.errors import (
     BadResponse,
     BreezeLabError,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Session",
     "current",
+    "follow",
     "joined",
     "login",
     "login_practice",
@@ -243,7 +244,8 @@ def login(
     from breeze_lab._sdk import Client  # noqa: PLC0415 - loads the SDK, half a second
 
     with _lock:
-        path = masters.fetch(endpoints)
+        # Of two recorded days one may list far fewer contracts, and both are right.
+        path = masters.fetch(endpoints, accept=bool(endpoints.replay))
         client = Client(endpoints, path, app_key=app_key, secret=secret)
         identity = client.login(api_session)
         midnight = datetime.combine(clock.now().date() + timedelta(days=1), time(), clock.IST)
@@ -260,6 +262,7 @@ def login(
         if share:
             _share(now)
         _current = now
+        _follow(endpoints)
         return now
 
 
@@ -421,13 +424,7 @@ def _current_one() -> Session:
             return mine
         if others is None or others.broker != mine.endpoints.name:
             mine.check()
-    if others is None:
-        raise NotLoggedIn(
-            "Nobody is logged in. Run %breeze_login for your account, or %breeze_login practice."
-        )
-    if not others.good:
-        raise SessionExpired(f"The session ended {others.reason}. Run %breeze_login again.")
-    return _join(others)
+    return follow()
 
 
 def joined() -> Session | None:
@@ -442,6 +439,28 @@ def joined() -> Session | None:
         return current()
     except BreezeLabError:
         return None
+
+
+def follow() -> Session:
+    """Return the session that all processes share, of whichever market it is.
+
+    For a process that serves others and works in no market of its own: it goes
+    along when the user logs in elsewhere, which `current` never does.
+
+    Raises
+    ------
+    NotLoggedIn, SessionExpired, VaultError
+    """
+    with _lock:
+        others = accounts.facts()
+        if others is None:
+            raise NotLoggedIn(
+                "Nobody is logged in. Run %breeze_login, or %breeze_login practice for no account."
+            )
+        if not others.good:
+            raise SessionExpired(f"The session ended {others.reason}. Run %breeze_login again.")
+        mine = _current
+        return mine if mine is not None and mine.serial == others.serial else _join(others)
 
 
 def _join(others: accounts.Facts) -> Session:
@@ -460,7 +479,15 @@ def _join(others: accounts.Facts) -> Session:
         endpoints, client, identity, others.until, master_path=path, keys=keys,
         serial=others.serial, rehearsal=others.rehearsal, market=others.market, shared=True,
     )  # fmt: skip
+    _follow(endpoints)
     return _current
+
+
+def _follow(endpoints: Endpoints) -> None:
+    """Tell the time of the market that `endpoints` lead to from now on."""
+    record = practice_record() if endpoints.name == "practice" else None
+    ours = record is not None and record["api_url"] == endpoints.api_url
+    clock.follow(market_time.MarketTime(record["status_url"]) if record and ours else None)
 
 
 def logout() -> None:
@@ -468,5 +495,6 @@ def logout() -> None:
     global _current
     with _lock:
         mine, _current = _current, None
+        clock.follow(None)
         if mine is None or mine.shared:
             accounts.drop()

@@ -30,6 +30,7 @@ class Endpoints:
     text. Of the three streams only scheme, host and port count.
     ``calls`` is ``"limited"``, or ``"free"`` for a practice market on this
     machine that was started without limits; nobody else's calls are free.
+    ``replay`` names the recording that a practice market replays.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Endpoints:
     master_url: str
     login_url: str
     calls: str = "limited"
+    replay: str = ""
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], name: str | None = None) -> Endpoints:
@@ -54,7 +56,9 @@ class Endpoints:
         try:
             named = {"name": name, **data} if name else data
             addresses = {
-                field: str(named[field]) for field in cls.__dataclass_fields__ if field != "calls"
+                field: str(named[field])
+                for field in cls.__dataclass_fields__
+                if field not in ("calls", "replay")
             }
         except KeyError as exc:
             raise SettingsError(f"The endpoints lack {exc}.") from exc
@@ -62,7 +66,8 @@ class Endpoints:
         addresses["login_url"] = addresses["login_url"].partition("?")[0]
         free = data.get("no_limits") is True or data.get("calls") == "free"
         here = addresses["api_url"].startswith(("http://127.0.0.1:", "http://[::1]:"))
-        return cls(**addresses, calls="free" if free and here else "limited")
+        replay = Path(str(data.get("replay") or "")).name
+        return cls(**addresses, calls="free" if free and here else "limited", replay=replay)
 
     def to_dict(self) -> dict[str, str]:
         """Return the addresses as a plain mapping."""

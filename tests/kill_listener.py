@@ -22,7 +22,7 @@ SUBPROTOCOL = "breeze-lab.1.json"
 
 
 def kernel(write, shares):
-    from breeze_lab.feed import Feed, FeedTick, Lost
+    from breeze_lab.feed import Feed, FeedTick, Gap, Lost
 
     def on_event(event):
         if isinstance(event, FeedTick):
@@ -30,6 +30,9 @@ def kernel(write, shares):
             write("tick", event.key, event.sequence, number, event.received_ms, event.epoch)
         elif isinstance(event, Lost):
             write("lost", event.key, event.first, event.last)
+        elif isinstance(event, Gap) and event.end is not None:
+            bounds = (round(moment.timestamp() * 1000) for moment in (event.start, event.end))
+            write("gap", event.key, *bounds)
 
     with Feed() as feed:
         subscription = feed.subscribe(shares, on_event=on_event, timeout_s=60)
@@ -63,8 +66,9 @@ class Browser:
     def batch(self, _, message):
         for key, first, last, _ in message.get("lost", ()):
             self.write("lost", key, first, last)
-        for row in message.get("gaps", ()):
-            self.write("gap", *row[:3])
+        for key, from_ms, to_ms, *_ in message.get("gaps", ()):
+            if to_ms is not None:
+                self.write("gap", key, from_ms, to_ms)
         for row in message.get("ticks", ()):
             self.heard[row[0]] = row[1]
             self.write("tick", row[0], row[1], row[17], row[4], row[2])

@@ -182,7 +182,7 @@ def test_quotes_can_come_as_seldom_as_the_brokers(tmp_path):
     with market(tmp_path, *options) as record:
         frames = asyncio.run(_frames(record, "4.1!2885", 12))
     with market(tmp_path, *options[:4], "--quote-interval", "0") as record:
-        trades = asyncio.run(_frames(record, "4.1!2885", 220))
+        trades = asyncio.run(_frames(record, "4.1!2885", 300))
     times = [frame[19] for frame in frames]
     assert all(later - earlier in (2, 3) for earlier, later in itertools.pairwise(times[1:]))
     known = {frame[12] for frame in trades}  # the day's volume after each trade

@@ -169,9 +169,11 @@ class Judge:
         last, told = {}, defaultdict(list)
         rows = list(listener.rows())
         for kind, key, *rest in rows:
-            if kind == "gap":  # a page is told them in band
+            if kind == "gap":
                 told[key].append((rest[0], rest[1]))
-        gaps = told if listener.name.startswith("browser") else self._gaps
+        for key, found in told.items():
+            if not set(found) <= set(self._gaps[key]):
+                self.wrong.append(f"{listener.name} {key} was told gaps the log does not know")
         for kind, key, *rest in rows:
             if kind == "lost":
                 self.wrong.append(f"{listener.name} {key} lost: {rest[:2]} although there is a log")
@@ -181,7 +183,7 @@ class Judge:
                     f"{listener.name} {key}",
                     last.get(key),
                     (sequence, number, received_ms),
-                    gaps[key],
+                    told[key],
                 )
                 if self._meaning.setdefault((key, sequence), number) != number:
                     known = self._meaning[key, sequence]

@@ -55,8 +55,9 @@ class Server:
     """A running Jupyter server and a signed-in browser's cookie."""
 
     def __init__(
-        self, home: Path, config: str = CONFIG, *options: str, lab: Path | None = None
-    ) -> None:
+        self, home: Path, config: str = CONFIG, *options: str, lab: Path | None = None,
+        extensions: tuple[str, ...] = (), environment: dict[str, str] | None = None,
+    ) -> None:  # fmt: skip
         self.home = home
         (home / "config").mkdir()
         (home / "config" / "jupyter_server_config.py").write_text(config)
@@ -66,13 +67,15 @@ class Server:
             "JUPYTER_CONFIG_DIR": str(home / "config"),
             "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
             "JUPYTER_DATA_DIR": str(home / "data"),
+            **(environment or {}),
         }
+        enabled = EXTENSIONS | dict.fromkeys(extensions, True)
         self.process = subprocess.Popen(
             [
                 sys.executable, "-m", "jupyter_server", "--allow-root", "--no-browser", "--port=0",
                 "--ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={home}",
                 "--ServerApp.base_url=/user/alice/",
-                f"--ServerApp.jpserver_extensions={EXTENSIONS}", *options,
+                f"--ServerApp.jpserver_extensions={enabled}", *options,
             ],
             env=environment, stdout=subprocess.DEVNULL, stderr=(home / "log").open("wb"),
         )  # fmt: skip

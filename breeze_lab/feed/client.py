@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import itertools
 import os
+import re
+import sys
 import threading
 import weakref
 from collections.abc import Sequence
@@ -36,6 +38,8 @@ _T = TypeVar("_T")
 
 _CONNECT_TIMEOUT_S: Final = 30.0
 _ANSWER_TIMEOUT_S: Final = 10.0
+#: The relay takes no longer name.
+_NAME_LENGTH: Final = 80
 
 
 class Streamable(Protocol):
@@ -76,7 +80,7 @@ class Feed:
         self.folders = folders or settings.folders()
         self._tokens = itertools.count(1)
         self._loop = asyncio.new_event_loop()
-        self._link = FeedLoop(self.folders, f"kernel {os.getpid()}")
+        self._link = FeedLoop(self.folders, _own_name())
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="breeze-lab-feed", daemon=True)
         self._thread.start()
@@ -335,6 +339,18 @@ def _asked(one: Streamable) -> dict[str, Any]:
             full.exchange, full.stock_code, full.expiry, full.strike, full.right
         )
     return asked
+
+
+def _own_name() -> str:
+    """Return how the relay's status calls this process: by its notebook or script, if it has one.
+
+    Jupyter tells a kernel the path of its notebook; its last part is enough.
+    """
+    notebook = os.environ.get("JPY_SESSION_NAME", "")
+    script = "" if "ipykernel" in sys.argv[0] or sys.argv[0].startswith("-") else sys.argv[0]
+    name = re.split(r"[/\\]", notebook or script)[-1]
+    kernel = f"kernel {os.getpid()}"
+    return f"{name[: _NAME_LENGTH - len(kernel) - 3]} ({kernel})" if name else kernel
 
 
 _shared: Feed | None = None

@@ -70,6 +70,7 @@ class Entry:
     life: str = ""
     seen: dict[str, int] = field(default_factory=dict)
     depth: dict[str, str] = field(default_factory=dict)
+    epoch: int = 0  # of the last tick heard
 
     def message(self, request_id: int) -> dict[str, Any]:
         """Return the request that subscribes it, or does so again after what was heard."""
@@ -333,6 +334,7 @@ class FeedLoop:
             self._depth(message.get("depth", ()))
             return
         entry.seen = dict(message["sequences"])
+        entry.epoch = max((tick.epoch for tick in ticks), default=0)
         subscription = entry.target()
         if subscription is not None:
             grouped: dict[tuple[str, Interval], list[FeedBar]] = {}
@@ -366,7 +368,8 @@ class FeedLoop:
         events: list[FeedEvent] = [*unknown.values()] if every else []
         for tick in ticks:
             newest = not every and tick.sequence > entry.seen.get(tick.key, 0)
-            if newest or tick.key in unknown:
+            # A life whose log failed left its follower older ticks than were heard of it.
+            if newest or (tick.key in unknown and tick.epoch > entry.epoch):
                 events.append(tick)
         for key, sequence in message["sequences"].items():
             if not every or key in unknown:
@@ -383,6 +386,9 @@ class FeedLoop:
             for entry in self._living(gap.key):
                 events.setdefault(entry, []).append(gap)
         self._ticks(message.ticks, events)
+        if message.ticks:
+            for entry in events:
+                entry.epoch = message.ticks[-1].epoch
         for row in message.get("bars", ()):
             bar = rows.bar(row)
             for entry in self._living(bar.key, bar.bar.interval):

@@ -1,10 +1,14 @@
 """The compiled master: one file of columns, mapped into memory by every process.
 
-Layout: 32 bytes (magic, version, length and checksum of the directory, checksum
-of the rest), a directory in JSON, then the columns, each aligned to 64 bytes.
-Integers are little-endian. A text column is its offsets and its UTF-8. The file
-is written beside its name and renamed into place; it is
-only ever replaced, so a mapped one never changes under its reader.
+Layout: 32 bytes (magic, version, length and CRC-32 of the directory, checksum
+and length of the rest), a directory in JSON, padded with blanks to whole pages of
+4096 bytes, then the columns, each aligned to 64 bytes, again in whole pages. Their
+checksum is the CRC-32 of the pages' sums, each page being added up as 512 numbers
+modulo 2**64: what a disk or a cut-off copy does to a file shows in it, and it
+takes a fifteenth of a CRC of everything. Integers are little-endian. A text
+column is its offsets and its UTF-8. The file is written beside its name and
+renamed into place; it is only ever replaced, so a mapped one never changes under
+its reader.
 """
 
 from __future__ import annotations
@@ -31,9 +35,11 @@ __all__ = ["MAGIC", "VERSION", "Columns", "is_compiled", "serialise", "write"]
 
 MAGIC: Final = b"BLMASTER"
 #: To be raised whenever a column changes its meaning: older files are then made again.
-VERSION: Final = 1
+VERSION: Final = 2
 _HEAD: Final = struct.Struct("<8sIIIIQ")
 _ALIGN: Final = 64
+_PAGE: Final = 4096
+#: Whole pages.
 _CHUNK: Final = 1 << 18
 _MAX_DIRECTORY: Final = 50_000_000
 
@@ -66,31 +72,31 @@ class Columns:
             Missing, not one of ours, of another version, or damaged.
         """
         try:
-            with path.open("rb", buffering=0) as file:
-                size = os.fstat(file.fileno()).st_size
+            with path.open("rb") as file:
                 head = file.read(_HEAD.size)
-                length = _length(head, path.name)
-                directory = file.read(length)
+                directory = file.read(_length(head, path.name))
+                size = os.fstat(file.fileno()).st_size
+                known, expected = _directory(head, directory, size, path.name)
                 # Read, not touched: the pages of the map stay out of this process until used.
-                crc, chunk = 0, bytearray(_CHUNK)
+                found, chunk = 0, bytearray(_CHUNK)
                 while count := file.readinto(chunk):
-                    crc = zlib.crc32(memoryview(chunk)[:count], crc)
-                known = _checked(head, directory, crc, size, path.name)
+                    found = _checksum(memoryview(chunk)[:count], found)
+                _compare(found, expected, path.name)
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as exc:
             raise MasterError(
                 f"The compiled master {path.name} cannot be read: {exc.strerror}."
             ) from exc
-        return cls(mapped, path.name, known, _aligned(_HEAD.size + length))
+        return cls(mapped, path.name, known, len(head) + len(directory))
 
     @classmethod
     def of(cls, content: bytes, where: str = "the master in memory") -> Columns:
         """Return the columns of a file in memory."""
-        length = _length(content[: _HEAD.size], where)
-        directory = content[_HEAD.size : _HEAD.size + length]
-        crc = zlib.crc32(memoryview(content)[_HEAD.size + length :])
-        known = _checked(content[: _HEAD.size], directory, crc, len(content), where)
-        return cls(content, where, known, _aligned(_HEAD.size + length))
+        head = content[: _HEAD.size]
+        start = len(head) + _length(head, where)
+        known, expected = _directory(head, content[len(head) : start], len(content), where)
+        _compare(_checksum(memoryview(content)[start:]), expected, where)
+        return cls(content, where, known, start)
 
     def array(self, name: str) -> NDArray[Any]:
         """Return a column of numbers; a view, read-only."""
@@ -132,11 +138,9 @@ def is_compiled(path: Path) -> bool:
     return False
 
 
-def serialise(
-    columns: Mapping[str, NDArray[Any]], facts: dict[str, Any]
-) -> list[bytes | memoryview]:
+def serialise(columns: Mapping[str, NDArray[Any]], facts: dict[str, Any]) -> list[bytes]:
     """Return the parts of the file."""
-    places, body, offset = {}, list[bytes | memoryview](), 0
+    places, parts, offset = {}, list[bytes | memoryview](), 0
     for name, column in columns.items():
         if not len(column):
             places[name] = (column.dtype.str, 0, 0)
@@ -144,20 +148,17 @@ def serialise(
         data = np.ascontiguousarray(column).view(np.uint8).data
         places[name] = (column.dtype.newbyteorder("<").str, len(column), offset)
         gap = -len(data) % _ALIGN
-        body += [data, bytes(gap)]
+        parts += [data, bytes(gap)]
         offset += len(data) + gap
-    directory = json.dumps(
-        {"columns": places, "facts": facts, "size": offset}, separators=(",", ":")
-    ).encode()
-    body.insert(0, bytes(_aligned(_HEAD.size + len(directory)) - _HEAD.size - len(directory)))
-    crc = 0
-    for part in body:
-        crc = zlib.crc32(part, crc)
-    head = _HEAD.pack(MAGIC, VERSION, len(directory), zlib.crc32(directory), crc, offset)
-    return [head, directory, *body]
+    body = b"".join([*parts, bytes(-offset % _PAGE)])
+    directory = json.dumps({"columns": places, "facts": facts}, separators=(",", ":")).encode()
+    directory += b" " * (-(_HEAD.size + len(directory)) % _PAGE)
+    of_directory, of_body = zlib.crc32(directory), _checksum(body)
+    head = _HEAD.pack(MAGIC, VERSION, len(directory), of_directory, of_body, len(body))
+    return [head, directory, body]
 
 
-def write(path: Path, parts: list[bytes | memoryview]) -> None:
+def write(path: Path, parts: list[bytes]) -> None:
     """Put the file in place, all or nothing, readable by its owner only.
 
     Nothing is flushed to the disk: should the machine lose power now, a damaged file
@@ -168,16 +169,23 @@ def write(path: Path, parts: list[bytes | memoryview]) -> None:
 
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb", buffering=0) as file:
-            file.write(b"".join(parts))
+        with os.fdopen(handle, "wb") as file:
+            file.writelines(parts)
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
 
 
-def _aligned(size: int) -> int:
-    return size + -size % _ALIGN
+def _checksum(pages: Any, before: int = 0) -> int:
+    """Return the checksum of what lay before these pages and of them."""
+    words = np.frombuffer(pages, "<u8").reshape(-1, _PAGE // 8)
+    return zlib.crc32(words.sum(axis=1).astype("<u8"), before)
+
+
+def _compare(found: int, expected: int, where: str) -> None:
+    if found != expected:
+        raise MasterError(f"{where} is damaged: its checksum differs.")
 
 
 def _length(head: bytes, where: str) -> int:
@@ -192,11 +200,11 @@ def _length(head: bytes, where: str) -> int:
     return int(length)
 
 
-def _checked(head: bytes, directory: bytes, crc: int, size: int, where: str) -> dict[str, Any]:
-    _, _, length, directory_crc, body_crc, body = _HEAD.unpack(head)
-    if size != _aligned(_HEAD.size + length) + body:
+def _directory(head: bytes, directory: bytes, size: int, where: str) -> tuple[dict[str, Any], int]:
+    """Return the directory of a file of so many bytes, and the checksum of its columns."""
+    _, _, length, of_directory, of_body, body = _HEAD.unpack(head)
+    if size != _HEAD.size + length + body or body % _PAGE:
         raise MasterError(f"{where} is damaged: it has {size:,} bytes, not as many as it should.")
-    if zlib.crc32(directory) != directory_crc or crc != body_crc:
-        raise MasterError(f"{where} is damaged: its checksum differs.")
+    _compare(zlib.crc32(directory), of_directory, where)
     known: dict[str, Any] = json.loads(directory)
-    return known
+    return known, of_body

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from breeze_lab.instruments.layouts import Layout
     from breeze_lab.instruments.tables import Table
 
-__all__ = ["compile_archive", "parts"]
+__all__ = ["compile_archive", "parts", "terms_of"]
 
-#: The largest members of contracts, which have as much text as all others take to be named.
+#: The largest members of contracts, which take as long as all others and naming them.
 _HEAVY = 2
 
 
-def compile_archive(archive: Archive) -> tuple[list[bytes | memoryview], Report]:
+def compile_archive(archive: Archive) -> tuple[list[bytes], Report]:
     """Return the parts of the compiled file, and what became of every row.
 
     Raises
@@ -46,11 +46,10 @@ def compile_archive(archive: Archive) -> tuple[list[bytes | memoryview], Report]
 
     unpacked: Future[NDArray[np.uint8]] = Future()
 
-    def read(layout: Layout) -> Table | contracts.Part:
+    def read(layout: Layout) -> Table:
         early = len(heavy) > 1 and layout is heavy[1]
         text = unpacked.result() if early else archive.read(layout.member)
-        table = tables.read(text, layout)
-        return contracts.part(table) if layout.derivatives else table
+        return tables.read(text, layout)
 
     def lighter() -> tuple[dict[str, Table | contracts.Part], listed.Draft, index.Words]:
         if len(heavy) > 1:  # the other thread has more to do
@@ -58,7 +57,11 @@ def compile_archive(archive: Archive) -> tuple[list[bytes | memoryview], Report]
                 unpacked.set_result(archive.read(heavy[1].member))
             except BaseException as exc:  # noqa: BLE001 - raised where it is waited for
                 unpacked.set_exception(exc)
-        some = {layout.member: read(layout) for layout in present if layout not in heavy}
+        some: dict[str, Table | contracts.Part] = {}
+        for layout in present:
+            if layout not in heavy:
+                table = read(layout)
+                some[layout.member] = contracts.part(table) if layout.derivatives else table
         report.digest = archive.digest()
         cash = listed.draft(
             [one for one in some.values() if isinstance(one, tables.Table)],
@@ -66,30 +69,34 @@ def compile_archive(archive: Archive) -> tuple[list[bytes | memoryview], Report]
         )
         return some, cash, index.words(cash.texts, cash.kind)
 
-    # Two cores: one reads the largest members, the other the rest, their names and words.
-    # Inflating, parsing and sorting are outside the GIL.
+    def sorted_out() -> tuple[contracts.Contracts, dict[str, NDArray[Any]], Report]:
+        of_contracts = Report()  # each thread has one of its own
+        derivatives = contracts.merged(parted, underlyings, place, of_contracts)
+        return derivatives, terms_of(derivatives), of_contracts
+
+    # Two cores: one reads the largest members, the other the rest, their names and words, and
+    # then the contracts of the largest. Inflating, parsing and sorting are outside the GIL.
     with ThreadPoolExecutor(1, "master") as pool:
         rest = pool.submit(lighter)
-        found = {layout.member: read(layout) for layout in heavy}
+        largest = {layout.member: pool.submit(contracts.part, read(layout)) for layout in heavy[:1]}
+        second = {layout.member: contracts.part(read(layout)) for layout in heavy[1:]}
         some, cash, words = rest.result()
-        found |= some
+        found = some | second | {member: part.result() for member, part in largest.items()}
         _count(archive, [found[layout.member] for layout in present], report)
         parted = [
             one for layout in present
             if isinstance(one := found[layout.member], contracts.Part)
         ]  # fmt: skip
         underlyings, place = contracts.ranked(parted, report)
-        # Each thread has a report of its own.
-        of_contracts = Report()
-        sorting = pool.submit(contracts.merged, parted, underlyings, place, of_contracts)
+        sorting = pool.submit(sorted_out)
         all_listed = listed.finish(cash, underlyings, report)
         indexed = index.build(all_listed, words)
-        derivatives = sorting.result()
+        derivatives, terms, of_contracts = sorting.result()
     for member, count in of_contracts.kept.items():
         report.kept[member] += count
     report.skipped = sorted(report.skipped + of_contracts.skipped)
     report.warnings += of_contracts.warnings
-    return parts(all_listed, derivatives, indexed, report), report
+    return parts(all_listed, derivatives, terms, indexed, report), report
 
 
 def _count(archive: Archive, found: list[Table | contracts.Part], report: Report) -> None:
@@ -106,7 +113,7 @@ def _count(archive: Archive, found: list[Table | contracts.Part], report: Report
         raise MasterError(f"{archive.where} has {total:,} rows: no master has so many.")
 
 
-def _terms(derivatives: contracts.Contracts) -> dict[str, NDArray[Any]]:
+def terms_of(derivatives: contracts.Contracts) -> dict[str, NDArray[Any]]:
     """Return lot, tick and whether the token is its own, of which there are a few hundred sets."""
     whole = derivatives.lot.astype(np.uint64) << np.uint64(32)
     whole |= derivatives.tick.astype(np.uint64) << np.uint64(1)
@@ -125,15 +132,16 @@ def _terms(derivatives: contracts.Contracts) -> dict[str, NDArray[Any]]:
 def parts(
     cash: listed.Listed,
     derivatives: contracts.Contracts,
+    terms: dict[str, NDArray[Any]],
     indexed: dict[str, NDArray[Any]],
     report: Report,
-) -> list[bytes | memoryview]:
+) -> list[bytes]:
     """Return the parts of the file of these rows."""
     found: dict[str, Any] = {
         "exchange": cash.exchange, "kind": cash.kind, "tier": cash.tier,
         "tradable": cash.tradable.astype("u1"), "lot": cash.lot, "tick": cash.tick,
         "contract": derivatives.packed, "contract_token": derivatives.token,
-        **_terms(derivatives),
+        **terms,
     }  # fmt: skip
     for name in listed.TEXTS:
         found |= columns.text_columns(name, cash.texts[name])

@@ -22,6 +22,7 @@ from breeze_lab.instruments.packing import MAX_STRIKE, UNDERLYING, days_of, pack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
 
     from numpy.typing import NDArray
 
@@ -34,6 +35,8 @@ __all__ = ["Contracts", "Part", "Underlying", "merged", "part", "ranked"]
 _MAX_UNDERLYINGS: Final = 1 << 12
 _MAX_DAYS: Final = 1 << 16
 _MAX_TOKEN: Final = 999_999_999
+#: The least token of so many digits; there is none without any.
+_LEAST: Final = np.array([1, *(10**n for n in range(10))])
 _FEW_TOKENS: Final = 4_000_000
 _MAX_LOT: Final = 1_000_000_000
 _PAISE: Final = 0.01
@@ -95,6 +98,8 @@ class Part:
         members are; token, lot, tick, line.
     spots
         Rows of the table that are spot prices, which belong to the listed.
+    shared
+        Whether several rows have the same token.
     skipped, warnings
         As in `Report`.
     """
@@ -103,6 +108,7 @@ class Part:
     underlyings: list[Underlying] = field(default_factory=list)
     columns: dict[str, NDArray[Any]] = field(default_factory=dict)
     spots: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    shared: bool = False
     skipped: list[tuple[str, int, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -140,12 +146,13 @@ def merged(
         ]
         or [place]
     )
-    by_value = np.argsort(packed)
+    # Members list whole chains in order, and the stable sort makes use of such runs.
+    by_value = np.argsort(packed, kind="stable")
     ordered = packed[by_value]
     again = np.zeros(len(packed), bool)
     again[1:] = ordered[1:] == ordered[:-1]
     if again.any():  # the first line stays, the others are told
-        by_value = _first_lines(parts, columns, np.argsort(packed, kind="stable"), again, report)
+        by_value = _first_lines(parts, columns, by_value, again, report)
         ordered = packed[by_value]
     for part in parts:
         name = part.table.layout.member
@@ -159,7 +166,9 @@ def merged(
         columns["tick"][by_value],
         np.ones(len(by_value), bool),
     )
-    _own_tokens(contracts, report)
+    shared = {part.table.layout.exchange for part in parts if part.shared}
+    if shared:
+        _own_tokens(contracts, shared, report)
     return contracts
 
 
@@ -225,28 +234,37 @@ def part(table: Table) -> Part:
     found.spots = np.flatnonzero(fine & spot)
     rows = np.flatnonzero(fine & ~spot)
 
-    underlyings, whose = _underlyings(table, rows, code[rows], codes, found.warnings)
+    code, kind, days, side, strike, lot, tick, interest, token, lines = (
+        _of(rows, column)
+        for column in (code, kind, days, side, strike, lot, tick, interest, token, table.lines)
+    )
+    lot = np.maximum(lot, 1)
+    underlyings, whose = _underlyings(table, rows, code, codes, found.warnings)
     if not table.told:
-        base = table.number("base")[rows]
-        for number, base_price in enumerate(_bases(layout.exchange, whose, kind[rows], base)):
+        base = _of(rows, table.number("base"))
+        for number, base_price in enumerate(_bases(layout.exchange, whose, kind, base)):
             underlyings[number].base = base_price
-    held = np.bincount(whose, interest[rows] * np.maximum(lot[rows], 1), len(underlyings))
-    if layout.exchange in ("NFO", "BFO"):  # there open interest counts shares, elsewhere lots
-        held = np.bincount(whose, interest[rows], len(underlyings))
-    for number, shares in enumerate(held.tolist()):
-        underlyings[number].turnover = shares * underlyings[number].base
+    # Open interest counts shares there, elsewhere lots.
+    shares = interest if layout.exchange in ("NFO", "BFO") else interest * lot
+    for number, held in enumerate(np.bincount(whose, shares, len(underlyings)).tolist()):
+        underlyings[number].turnover = held * underlyings[number].base
     found.underlyings = underlyings
-    option = kind[rows] == 1
+    option = kind == 1
     bits = pack(
-        np.uint64(0), option.astype(np.uint64), days[rows].astype(np.uint64),
-        np.where(option, strike[rows], 0).astype(np.uint64), (side[rows] == 2).astype(np.uint64),  # noqa: PLR2004
+        np.uint64(0), option.astype(np.uint64), days.astype(np.uint64),
+        (strike * option).astype(np.uint64), (side == 2).astype(np.uint64),  # noqa: PLR2004
     )  # fmt: skip
     found.columns = {
-        "underlying": whose, "packed": bits, "token": token[rows].astype(np.uint32),
-        "lot": np.maximum(lot[rows], 1).astype(np.uint32), "tick": tick[rows].astype(np.uint32),
-        "line": table.lines[rows],
+        "underlying": whose, "packed": bits, "token": token.astype(np.uint32),
+        "lot": lot.astype(np.uint32), "tick": tick.astype(np.uint32), "line": lines,
     }  # fmt: skip
+    found.shared = not _all_differ(found.columns["token"])
     return found
+
+
+def _of(rows: NDArray[np.int64], column: NDArray[Any]) -> NDArray[Any]:
+    """Return these rows of a column, which as a rule are all of it."""
+    return column if len(rows) == len(column) else column[rows]
 
 
 def _days(text: str) -> int:
@@ -264,9 +282,8 @@ def _tokens(table: Table) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         plain = pc.match_substring_regex(text, r"^[0-9]{1,9}$")
         token = pc.if_else(plain, text, "0").cast(pa.int64()).to_numpy(zero_copy_only=False)
     length = pc.binary_length(text).to_numpy(zero_copy_only=False)
-    digits = np.searchsorted(10 ** np.arange(1, 10), token, side="right") + 1
     # A leading zero is part of a room's name, so such a token is not the number it looks like.
-    return token, (token <= 0) | (token > _MAX_TOKEN) | (digits != length)
+    return token, (token < _LEAST.take(length, mode="clip")) | (token > _MAX_TOKEN)
 
 
 def _underlyings(
@@ -282,6 +299,7 @@ def _underlyings(
     first = np.full(len(codes), -1)
     first[code[::-1]] = np.arange(len(code))[::-1]
     symbol, symbols = table.few("symbol")
+    symbol = _of(rows, symbol)
     told = table.told
     if not told:
         name, names = table.few("name")
@@ -289,19 +307,19 @@ def _underlyings(
     found = []
     for at in np.flatnonzero(seen):
         text = codes[at].strip()
-        symbol_text = symbols[symbol[rows[first[at]]]].strip()
+        symbol_text = symbols[symbol[first[at]]].strip()
         name_text, base = told[codes[at]]
         found.append(Underlying(
             table.layout.exchange, text, INDEX_SYMBOLS.get(text, symbol_text or text),
             name_text.strip(), base * _PAISE,
         ))  # fmt: skip
-    of_code = symbol[rows[first]][code] if len(code) else code
+    of_code = symbol[first][code] if len(code) else code
     warnings += [
         f"{table.layout.member} has several symbols for the code {codes[at]!r}; "
         f"the first is used, {found[number[at]].symbol!r}."
-        for at in np.unique(code[symbol[rows] != of_code])
+        for at in np.unique(code[symbol != of_code])
     ]
-    return found, number[code].astype(np.int64)
+    return found, number[code]
 
 
 def _bases(
@@ -335,18 +353,16 @@ def _name_apart(underlyings: list[Underlying], report: Report) -> None:
             underlying.symbol = underlying.code
 
 
-def _own_tokens(contracts: Contracts, report: Report) -> None:
-    """Mark contracts whose token another contract of the exchange has."""
-    exchange = np.array([EXCHANGES.index(u.exchange) for u in contracts.underlyings], np.uint64)
-    if not len(exchange):
-        return
-    of = exchange[(contracts.packed >> np.uint64(52)).astype(np.int64)]
+def _own_tokens(contracts: Contracts, shared: AbstractSet[Exchange], report: Report) -> None:
+    """Mark contracts of these exchanges whose token another contract of the exchange has."""
+    exchange = np.array([EXCHANGES.index(u.exchange) for u in contracts.underlyings])
+    of = exchange[(contracts.packed >> np.uint64(UNDERLYING)).astype(np.int64)]
     twice = np.zeros(0, np.int64)
-    for number in np.unique(exchange):
-        rows = np.flatnonzero(of == number)
-        token = contracts.token[rows]
-        if _all_differ(token):
+    for name in EXCHANGES:
+        if name not in shared:
             continue
+        rows = np.flatnonzero(of == EXCHANGES.index(name))
+        token = contracts.token[rows]
         _, place, count = np.unique(token, return_inverse=True, return_counts=True)
         twice = np.concatenate([twice, rows[count[place] > 1]])
     contracts.own[twice] = False
@@ -360,8 +376,9 @@ def _own_tokens(contracts: Contracts, report: Report) -> None:
 
 def _all_differ(token: NDArray[np.uint32]) -> bool:
     """Say whether no token is there twice."""
-    if token.max(initial=0) >= _FEW_TOKENS:
+    highest = int(token.max(initial=0))
+    if highest >= _FEW_TOKENS:
         return len(np.unique(token)) == len(token)
-    seen = np.zeros(_FEW_TOKENS, bool)  # ticking them off takes a tenth of sorting them
+    seen = np.zeros(highest + 1, bool)  # ticking them off takes a tenth of sorting them
     seen[token] = True
     return int(np.count_nonzero(seen)) == len(token)

@@ -13,6 +13,7 @@ from breeze_lab.instruments.instrument import EXCHANGES, KINDS
 from breeze_lab.instruments.listed import TEXTS, Listed
 from breeze_lab.instruments.packing import days_of, pack
 from breeze_lab.instruments.report import Report
+from breeze_lab.instruments.texts import squeezed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,8 +30,11 @@ def few(instruments: Iterable[Instrument]) -> bytes:
     cash = [i for i in all_of if i.expiry is None]
     listed = _listed(cash)
     none = pa.array([""] * len(cash), pa.string())
-    indexed = index.build(listed, index.words({**listed.texts, "second": none}, listed.kind))
-    return b"".join(compiling.parts(listed, _contracts(all_of), indexed, Report()))
+    texts = {**listed.texts, "second": none, "short": squeezed(listed.texts["symbol"])}
+    indexed = index.build(listed, index.words(texts, listed.kind))
+    contracts = _contracts(all_of)
+    terms = compiling.terms_of(contracts)
+    return b"".join(compiling.parts(listed, contracts, terms, indexed, Report()))
 
 
 def _listed(cash: list[Instrument]) -> Listed:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from breeze_lab.instruments.instrument import KINDS
 from breeze_lab.instruments.keys import CODE, INDEX_NAME, OWN, SYMBOL, prefix_key, signatures
-from breeze_lab.instruments.listed import keys, keys_at, pieces
+from breeze_lab.instruments.texts import keys, keys_at, pieces, squeezed, upper
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,9 +35,10 @@ _KINDS_INDEX: Final = KINDS.index("index")
 _WORD: Final = np.zeros(256, bool)
 _WORD[[*b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ&"]] = True
 _WORD[128:] = True
-_BLANK: Final = ord(" ")
-_BASE36: Final = np.full(256, 36, np.uint64)
-_BASE36[[*b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"]] = np.arange(36, dtype=np.uint64)
+_BASE36: Final = np.full(256, 36, np.uint8)
+_BASE36[[*b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"]] = np.arange(36, dtype=np.uint8)
+#: Letters of an ISIN.
+_ISIN: Final = 12
 
 
 @dataclass(slots=True)
@@ -72,7 +73,15 @@ class Words:
 
 
 def words(texts: dict[str, Any], kind: NDArray[np.uint8]) -> Words:
-    """Return the words and names of a draft (or any listed rows)."""
+    """Return the words and names of a draft.
+
+    Parameters
+    ----------
+    texts
+        Arrow text arrays of shape (rows,), by the names in a `Draft`.
+    kind
+        Shape (rows,): indices into `KINDS`.
+    """
     found, of_row = _words(texts["name"])
     order = _sorted(found)
     found = found[order]
@@ -109,12 +118,6 @@ def build(listed: Listed, drafted: Words) -> dict[str, NDArray[Any]]:
     }  # fmt: skip
 
 
-def _squeezed(array: Any) -> Any:
-    upper = pc.utf8_upper(array)
-    # Few names have a blank, and only they are worth the pass.
-    return pc.replace_substring(upper, " ", "") if (pieces(upper)[0] == _BLANK).any() else upper
-
-
 def _names(
     texts: dict[str, Any], kind: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint32], NDArray[np.uint32]]:
@@ -123,25 +126,25 @@ def _names(
     named = np.flatnonzero(pc.not_equal(texts["listed_as"], "").to_numpy(zero_copy_only=False))
     index = np.flatnonzero(kind == _KINDS_INDEX)
     parts = [
-        (texts["symbol"], rows, SYMBOL),
-        (texts["listed_as"].take(pa.array(named)), rows[named], OWN),
-        (texts["name"].take(pa.array(index)), rows[index], INDEX_NAME),
-        (texts["token"].take(pa.array(index)), rows[index], INDEX_NAME),
-        (texts["code"], rows, CODE),
+        (texts["short"], rows, SYMBOL),
+        (squeezed(texts["listed_as"].take(pa.array(named))), rows[named], OWN),
+        (squeezed(texts["name"].take(pa.array(index))), rows[index], INDEX_NAME),
+        (squeezed(texts["token"].take(pa.array(index))), rows[index], INDEX_NAME),
+        (squeezed(texts["code"]), rows, CODE),
     ]
-    found = np.concatenate([keys(_squeezed(array)) for array, _, _ in parts])
+    found = np.concatenate([keys(array) for array, _, _ in parts])
     whose = np.concatenate([of for _, of, _ in parts])
     kinds = np.repeat(
         np.array([number for *_, number in parts], np.uint32), [len(of) for _, of, _ in parts]
     )
-    order = np.argsort(found)
+    order = np.argsort(found, kind="stable")  # the codes come nearly sorted
     order = order[found[order] > 0]
     return found[order], whose[order], kinds[order]
 
 
 def _words(array: Any) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
     """Return the first eight bytes of every word of every name, and the row of each."""
-    names = pc.utf8_upper(array)
+    names = upper(array)
     data, begin, length = pieces(names)
     offsets = np.append(begin, begin[-1:] + length[-1:]) if len(names) else np.zeros(1, np.int32)
     data = data[: offsets[-1]]
@@ -163,15 +166,15 @@ def _words(array: Any) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
 
 def _isins(array: Any) -> NDArray[np.uint64]:
     """Return the number of each ISIN, 0 for what is none; few enough to be looked through."""
-    upper = pc.utf8_upper(array)
-    length = pieces(upper)[2]
-    value, fine = np.zeros(len(length), np.uint64), length == 12  # noqa: PLR2004 - an ISIN's
-    for skip, count in ((0, 8), (8, 4)):
-        letters = keys(upper, skip)
-        for at in range(count):
-            digit = _BASE36[letters >> np.uint64(56 - 8 * at) & np.uint64(0xFF)]
-            fine &= digit < 36  # noqa: PLR2004 - base 36
-            value = value * np.uint64(36) + digit
+    data, starts, length = pieces(upper(array))
+    value, fine = np.zeros(len(length), np.uint64), length == _ISIN
+    # Every position seen as an ISIN's letters, the next one beginning a byte later.
+    padded = np.concatenate([data, np.zeros(_ISIN, np.uint8)])
+    everywhere = np.ndarray((len(data) + 1,), f"V{_ISIN}", padded, 0, (1,))
+    digits = _BASE36.take(everywhere[starts].view(np.uint8)).reshape(-1, _ISIN)
+    for digit in digits.T:
+        fine &= digit < 36  # noqa: PLR2004 - base 36
+        value = value * np.uint64(36) + digit
     found: NDArray[np.uint64] = np.where(fine, value, np.uint64(0))
     return found
 
@@ -186,7 +189,8 @@ def _second_isins(array: Any) -> NDArray[np.uint64]:
 
 def _vocabulary(symbols: NDArray[np.uint64], words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return the distinct beginnings of symbols and words that a typing error can be one of."""
-    found = _distinct(np.sort(np.concatenate([_distinct(symbols), _distinct(words)])))
+    both = np.concatenate([_distinct(symbols), _distinct(words)])
+    found = _distinct(np.sort(both, kind="stable"))  # merges what is two sorted runs
     third = (found >> np.uint64(40)) & np.uint64(0xFF)
     first = found >> np.uint64(56)
     kept: NDArray[np.uint64] = found[(third > 0) & (first > ord("9"))]

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from breeze_lab.instruments import names
 from breeze_lab.instruments.instrument import EXCHANGES, INDEX_SYMBOLS, KINDS
+from breeze_lab.instruments.texts import blank, keys, letters, pieces, replaced, squeezed
 from breeze_lab.instruments.tiers import TIERS
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ _ISSUERS: Final = np.array([int.from_bytes(b, "big") for b in (b"INE", b"IN9")],
 _OFFER: Final = "INE000000"
 _UNITS: Final = np.uint64(int.from_bytes(b"INF", "big"))
 _TWO: Final = np.array([int.from_bytes(b, "big") for b in (b"01", b"23", b"25")], np.uint64)
-#: What keeps the first 0 to 8 bytes of a number.
-_MASKS: Final = np.array([(1 << 64) - (1 << 64 - 8 * n) if n else 0 for n in range(9)], np.uint64)
 _BLANK: Final = 32
+#: Of the longest token that is a number.
+_DIGITS: Final = 9
 #: The text columns of a listed row.
 TEXTS: Final = ("symbol", "code", "token", "series", "name", "isin", "listed_as")
 _NSE, _BSE, _NDX, _MF = (EXCHANGES.index(name) for name in ("NSE", "BSE", "NDX", "MF"))
@@ -121,11 +122,12 @@ def draft(tables: Sequence[Table], pairs: Sequence[Part]) -> Draft:
     parts += [_funds(table) for table in tables if table.layout.exchange == "MF"]
     texts = {}
     for name in ("symbol", "code", "token", "series", "name", "isin", "second"):
-        arrays = [part.texts.get(name, _blank(len(part.lines))) for part in parts]
+        arrays = [part.texts.get(name, blank(len(part.lines))) for part in parts]
         texts[name] = _clean(pa.concat_arrays(arrays))
     exchange = np.concatenate([np.full(len(part.lines), part.exchange, np.uint8) for part in parts])
     kind = np.concatenate([part.kind for part in parts])
     texts["symbol"] = _symbols(texts, kind, exchange)
+    texts["short"] = squeezed(texts["symbol"])
     warnings: list[str] = []
     tradable, number = _tradable(texts, exchange, kind, warnings)
 
@@ -176,13 +178,9 @@ def _order(
     inside[weighed[np.argsort(-weight[weighed])]] = np.arange(len(weighed), dtype=np.uint64)
     whole = tier.astype(np.uint64) << np.uint64(56) | inside << np.uint64(32)
     whole |= np.arange(len(tier), dtype=np.uint64)
-    whole.sort()
+    whole.sort(kind="stable")  # which is quick where the files are in order
     found: NDArray[np.int64] = (whole & np.uint64(0xFFFFFFFF)).astype(np.int64)
     return found
-
-
-def _blank(size: int) -> Any:
-    return pa.repeat(pa.scalar("", pa.string()), size)
 
 
 def _cash(table: Table) -> _Rows:
@@ -190,7 +188,7 @@ def _cash(table: Table) -> _Rows:
     nse = table.layout.exchange == "NSE"
     token = columns["token"]
     if nse:
-        numeric = pc.match_substring_regex(token, "^[0-9]+$").to_numpy(zero_copy_only=False)
+        numeric = pc.ascii_is_decimal(token).to_numpy(zero_copy_only=False)
         index = pc.equal(columns["series"], "0").to_numpy(zero_copy_only=False) & ~numeric
     else:  # SENSEX has its name for a token; the other indices of BSE have 9999xx and no ISIN
         index = pc.equal(token, "SENSEX").to_numpy(zero_copy_only=False) | (
@@ -248,12 +246,14 @@ def _no_star(array: Any) -> Any:
 
 def _clean(array: Any) -> Any:
     """Return texts without outer blanks and control characters."""
+    if letters(array).min(initial=_BLANK + 1) > _BLANK:
+        return array
     data, starts, length = pieces(array)
     some = length > 0
     starts, ends = starts[some], (starts + length)[some] - 1
     if (data[starts] <= _BLANK).any() or (data[ends] <= _BLANK).any():
         array = pc.utf8_trim_whitespace(array)
-        data = pieces(array)[0]
+        data = letters(array)
     if (data < _BLANK).any():  # a control character has no business in a name
         array = pc.replace_substring_regex(array, r"[\x00-\x1f]", " ")
     return array
@@ -270,32 +270,7 @@ def _symbols(texts: dict[str, Any], kind: NDArray[np.uint8], exchange: NDArray[n
         INDEX_SYMBOLS.get(code, symbol or (code if exchange[at] == _BSE else token))
         for at, code, symbol, token in zip(index, codes, own, tokens, strict=True)
     ]
-    mask = np.zeros(len(symbols), bool)
-    mask[index] = True
-    return pc.replace_with_mask(symbols, pa.array(mask), pa.array(right, pa.string()))
-
-
-def pieces(array: Any) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32]]:
-    """Return an Arrow text array's bytes, and the start and length of each text."""
-    buffers = array.buffers()
-    offsets = np.frombuffer(buffers[1], np.int32)[array.offset : array.offset + len(array) + 1]
-    return np.frombuffer(buffers[2] or b"", np.uint8), offsets[:-1], np.diff(offsets)
-
-
-def keys_at(data: Any, starts: Any, lengths: Any) -> NDArray[np.uint64]:
-    """Return eight bytes from each start as a big-endian number, zeros beyond its length."""
-    padded = np.concatenate([data, np.zeros(8, np.uint8)])
-    # Every position seen as a number, the next one beginning a byte later.
-    everywhere = np.ndarray((len(data) + 1,), ">u8", padded, 0, (1,))
-    read = everywhere[np.minimum(starts, len(data))].astype(np.uint64)
-    found: NDArray[np.uint64] = read & _MASKS[np.minimum(lengths, 8)]
-    return found
-
-
-def keys(array: Any, skip: int = 0) -> NDArray[np.uint64]:
-    """Return eight bytes of each text, after `skip`, as a big-endian number, shape (n,)."""
-    data, starts, lengths = pieces(array)
-    return keys_at(data, starts + skip, np.maximum(lengths - skip, 0))
+    return replaced(symbols, index, pa.array(right, pa.string()))
 
 
 def _tradable(
@@ -306,13 +281,14 @@ def _tradable(
 ) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
     """Return which rows have a token of their own that can be streamed, and the numbers."""
     token, isin = texts["token"], texts["isin"]
-    plain = pc.match_substring_regex(token, "^[1-9][0-9]{0,8}$")
+    digits = pc.and_not(pc.ascii_is_decimal(token), pc.starts_with(token, "0"))
+    plain = pc.and_(digits, pc.less_equal(pc.binary_length(token), _DIGITS))
     number = pc.if_else(plain, token, "0").cast(pa.int64()).to_numpy()
     # The window of an offer for sale has a row of its own; it is not the share.
     offer = pc.starts_with(isin, _OFFER).to_numpy(zero_copy_only=False)
     found: NDArray[np.bool_] = ((number > 0) | (kind == _INDEX)) & (exchange != _MF) & ~offer
     whole = np.where(found, exchange.astype(np.int64) << 32 | number, 0)
-    ordered = np.sort(whole)
+    ordered = np.sort(whole, kind="stable")  # the files are in long runs
     again = ordered[1:][(ordered[1:] == ordered[:-1]) & (ordered[1:] & 0xFFFFFFFF > 0)]
     if len(again):
         twice = np.flatnonzero(np.isin(whole, again))
@@ -331,10 +307,10 @@ def _tiers(rows: Draft) -> NDArray[np.uint8]:
     first, second = keys(texts["isin"]), keys(texts["isin"], 4)
     issuer = first >> np.uint64(40)
     class_ = second >> np.uint64(24) & np.uint64(0xFFFF)  # positions 8 and 9
-    ine = np.isin(issuer, _ISSUERS)
+    ine = (issuer == _ISSUERS[0]) | (issuer == _ISSUERS[1])
     share = ine & (class_ == _TWO[0])
     unit = issuer == _UNITS
-    trust = ine & np.isin(class_, _TWO[1:])
+    trust = ine & ((class_ == _TWO[1]) | (class_ == _TWO[2]))
     main = pc.equal(texts["series"], "EQ").to_numpy(zero_copy_only=False)
     nse, index = exchange == _NSE, rows.kind == _INDEX
     of_nse = texts["isin"].filter(pa.array(nse & tradable & (first > 0)))

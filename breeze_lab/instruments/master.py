@@ -233,7 +233,7 @@ class SecurityMaster:
         return self._search.nearest(bare, limit, EXCHANGES, self._today())
 
     def _today(self) -> date:
-        today = clock.now().date()
+        today = clock.market_now().date()
         if self.day is not None and (today - self.day).days > _PAST_DAYS:
             return self.day
         return today

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from breeze_lab.instruments.instrument import EXCHANGES
 from breeze_lab.instruments.spoken import squeeze
+from breeze_lab.instruments.texts import blank, replaced, squeezed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +45,7 @@ class _Names:
     def __init__(self, rows: Draft) -> None:
         self._rows, self._tier = rows, rows.tier
         self._texts, self._exchange = rows.texts, rows.exchange
-        self._symbols = _squeezed(rows.texts["symbol"])
+        self._symbols = rows.texts["short"]
         self._taken: set[tuple[int, str]] = set()
 
     def give(self) -> tuple[Any, NDArray[np.bool_]]:
@@ -59,21 +60,20 @@ class _Names:
         names: dict[int, str] = {}
         kept = np.ones(len(group), bool)
         first = self._firsts(odd, group, empty)
+        symbols = self._symbols.take(pa.array(first)).to_pylist()
+        self._taken.update(zip(self._exchange[first].tolist(), symbols, strict=True))
+        odd = odd[~np.isin(odd, first)]
         where = pa.array(odd)
         texts = {n: self._texts[n].take(where) for n in ("symbol", "series", "token", "code")}
         exchanges = self._exchange[odd]
         usual = _usual(exchanges, texts)
         # Squeezed all at once: one by one is half the work of naming.
-        squeezed = _squeezed(usual)
-        self._taken = self._met(pc.unique(squeezed), crowd)
-        of = list(zip(
-            odd.tolist(), exchanges.tolist(), self._symbols.take(where).to_pylist(),
-            usual.to_pylist(), squeezed.to_pylist(), strict=True,
-        ))  # fmt: skip
-        of.sort(key=lambda one: one[0] not in first)  # stable: else in the order of the file
-        for row, exchange, symbol, name, short in of:
-            if row in first and self._free(exchange, symbol):
-                continue
+        short_of = squeezed(usual)
+        self._taken |= self._met(pc.unique(short_of), crowd)
+        of = zip(
+            odd.tolist(), exchanges.tolist(), usual.to_pylist(), short_of.to_pylist(), strict=True
+        )
+        for row, exchange, name, short in of:
             if self._free(exchange, short):
                 names[row] = name
                 continue
@@ -84,11 +84,8 @@ class _Names:
             else:
                 self._leave_out(row, kept)
         self._repeated(np.flatnonzero(fund), kept)
-        mask = np.zeros(len(group), bool)
-        mask[list(names)] = True
-        some = pa.array([names[row] for row in sorted(names)], pa.string())
-        none = pa.repeat(pa.scalar("", pa.string()), len(group))
-        given = pc.replace_with_mask(none, pa.array(mask), some)
+        some = pa.array(list(names.values()), pa.string())
+        given = replaced(blank(len(group)), np.array(list(names), np.int64), some)
         given = pc.if_else(pa.array(fund), self._texts["code"], given)
         return given, kept
 
@@ -121,7 +118,7 @@ class _Names:
 
     def _firsts(
         self, odd: NDArray[np.int64], group: NDArray[np.int64], empty: NDArray[np.bool_]
-    ) -> set[int]:
+    ) -> NDArray[np.int64]:
         """Return the rows that the bare symbol means: of each group the best, if it is one."""
         rows = odd[~empty[odd]]
         # By group, and inside it by tier: one sort tells the best and whether it is alone.
@@ -130,7 +127,8 @@ class _Names:
         of, tier = group[rows], self._tier[rows]
         best = np.append(True, of[1:] != of[:-1])[: len(rows)]
         alone = np.append((of[1:] != of[:-1]) | (tier[1:] != tier[:-1]), True)[: len(rows)]
-        return set(rows[best & alone].tolist())
+        found: NDArray[np.int64] = rows[best & alone]
+        return found
 
     def _free(self, exchange: int, name: str) -> bool:
         if not name or (exchange, name) in self._taken:
@@ -147,7 +145,3 @@ def _usual(exchanges: NDArray[np.uint8], texts: Mapping[str, Any]) -> Any:
     coded = pc.binary_join_element_wise(texts["symbol"], texts["code"], "~")
     number = pc.match_substring_regex(texts["token"], "^0*[1-9][0-9]*$")
     return pc.if_else(nse, dashed, pc.if_else(number, texts["token"], coded))
-
-
-def _squeezed(array: Any) -> Any:
-    return pc.replace_substring(pc.utf8_upper(array), " ", "")

@@ -175,16 +175,13 @@ def _told(
     last = np.flatnonzero(head == _LF)[-1:]
     for part in ([head[: last[0]]] if len(last) else []) + [body]:
         some = _columns(part, names, layout, {"code", *layout.once})
-        code = some["code"].indices.to_numpy()
+        code, codes = some["code"].indices.to_numpy(), some["code"].dictionary.to_pylist()
         _, first = np.unique(code, return_index=True)
-        codes, texts, bases = (
-            some[role].take(pa.array(first)) for role in ("code", "name", "base")
-        )
+        name, names_of = some["name"].indices.to_numpy(), some["name"].dictionary.to_pylist()
+        bases = some["base"].to_numpy()[first].tolist()
         told = {
-            one: (text, base)
-            for one, text, base in zip(
-                codes.to_pylist(), texts.to_pylist(), bases.to_pylist(), strict=True
-            )
+            one: (names_of[at], base)
+            for one, at, base in zip(codes, name[first].tolist(), bases, strict=True)
         }
         if set(columns["code"].dictionary.to_pylist()) <= told.keys():
             break

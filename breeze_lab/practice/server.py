@@ -175,6 +175,11 @@ class Practice:
             "open_since": since.isoformat() if since else None,
             "character": str(self.options.character),
             "no_limits": self.options.no_limits,
+            "replay": str(self.options.replay) if self.options.replay else None,
+            "from": self.options.start,
+            "only_recorded": self.options.only_recorded,
+            "keep_sessions": self.options.keep_sessions,
+            "paused": self.options.paused,
         }
 
     async def _control(self, request: web.Request) -> web.Response:

@@ -4,7 +4,8 @@ Owns the upstream connection, the order of ticks, their bars and who gets what.
 Rooms, from the broker inwards: `wire` (Engine.IO and Socket.IO without I/O),
 `upstream` (the connection), `market` (what is known of each instrument),
 `consumers` (bounded delivery), `hub` (who wants what) and `door` (the Unix
-socket). History, login and drawing are left to others.
+socket). Beside them `bus` and `sharing`: one relay's stream for others. History,
+login and drawing are left to others.
 """
 
 from __future__ import annotations

@@ -82,13 +82,16 @@ async def serve(folders: settings.Folders, idle_exit_s: float) -> None:
     from breeze_lab.relay.hub import Hub  # noqa: PLC0415
     from breeze_lab.relay.journal import switched_off  # noqa: PLC0415
     from breeze_lab.relay.ledger import Ledger  # noqa: PLC0415
+    from breeze_lab.relay.nightly import Nightly  # noqa: PLC0415
     from breeze_lab.relay.shared import Follower  # noqa: PLC0415
+    from breeze_lab.relay.sharing import from_environment  # noqa: PLC0415
 
     ticks = folders.data / "ticks"
     ticks.mkdir(mode=0o700, exist_ok=True)
     logs = None if switched_off() else ticks / "log"
     hub = Hub(logs, Ledger(ticks / "gaps.sqlite", now_ms=time.time_ns() // 1_000_000))
     hub.gaps.healer = Healer(hub.gaps)
+    hub.nightly = Nightly(folders.runtime)
     memory = Memory(folders.runtime / "relay-login.json")
     market = "" if logs is None else _likely_market(memory.recall(), logs)
     if market:
@@ -110,8 +113,17 @@ async def serve(folders: settings.Folders, idle_exit_s: float) -> None:
             if login is not None:
                 with contextlib.suppress(SettingsError):
                     await hub.login(login)
+            try:
+                sharing = from_environment(hub, folders)
+            except SettingsError as exc:
+                _log.warning("There is no bus: %s", exc)
+            else:
+                if sharing is not None:
+                    sharing.start()
             await _until_done(hub, follower, door.stop, idle_exit_s)
     finally:
+        if hub.sharing is not None:
+            await hub.sharing.close()
         await hub.close()
         await hub.gaps.healer.close()
         hub.journal.close()
@@ -138,7 +150,9 @@ async def _until_done(
         hub.sweep()
         hub.gaps.look()
         await follower.look()
-        alone = hub.alone_since
+        if hub.nightly is not None:
+            hub.nightly.look()
+        alone = None if hub.held else hub.alone_since
         if idle_exit_s and alone is not None and time.monotonic() - alone > idle_exit_s:
             _log.info("Nobody has listened for %.0f s.", idle_exit_s)
             return

@@ -188,17 +188,22 @@ class Consumer:
 
     def take_gap(self, row: list[Any]) -> None:
         """Queue what became of a gap; see `breeze_lab.relay.ledger.Entry.row`."""
+        if self._open.samples:  # which came before it
+            self._seal()
         self._open.gaps.append(row)
         self.wake.set()
 
     def post(self, message: dict[str, Any]) -> None:
         """Queue a control message behind everything queued so far."""
         if self._open:
-            self._open.freeze_bars()
-            self._sealed.append(self._open)
-            self._open = _Pending()
+            self._seal()
         self._sealed.append(message)
         self.wake.set()
+
+    def _seal(self) -> None:
+        self._open.freeze_bars()
+        self._sealed.append(self._open)
+        self._open = _Pending()
 
     def forget(self, key: str) -> None:
         """Drop the updates of `key` that still wait, because nobody wants them now."""

@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 
 from breeze_lab.bars import Interval
 from breeze_lab.errors import BreezeLabError, FeedError, SettingsError, SubscriptionRefused
-from breeze_lab.relay import JSON, MSGPACK, messages
+from breeze_lab.relay import JSON, MSGPACK, messages, metrics
 from breeze_lab.relay.books import is_depth
 from breeze_lab.relay.market import Codec
 from breeze_lab.relay.shared import refuse_ended
@@ -61,6 +61,7 @@ class Door:
         self.stop = asyncio.Event()
         self._on_login = on_login
         self._connections: set[ServerConnection] = set()
+        self._budget = metrics.Budget()
 
     @contextlib.asynccontextmanager
     async def open(self, path: Path) -> AsyncIterator[None]:
@@ -135,30 +136,42 @@ class Door:
                 consumer.name = request.client or consumer.name
                 consumer.flush_s = request.flush_ms / 1000
             case messages.Login():
-                login = Login(
-                    Endpoints.from_dict(dict(request.endpoints)), request.user, request.token,
-                    request.account, request.until, request.serial,
-                )  # fmt: skip
-                refuse_ended(login)
-                await self.hub.login(login)
-                self._on_login(login)
-                if request.id is not None:
-                    _ok(consumer, request.id)
+                await self._login(consumer, request)
             case messages.Subscribe():
                 await self._subscribe(consumer, request)
             case messages.Orders():
-                self.hub.follow_orders(consumer, request.id)
+                self.hub.sides.follow_orders(consumer, request.id)
             case messages.Unsubscribe():
                 self.hub.unsubscribe(consumer, request.keys)
-                self.hub.books.release(consumer, request.depth)
+                self.hub.sides.books.release(consumer, request.depth)
                 _ok(consumer, request.id)
             case messages.Status():
                 consumer.post({"op": "status", "id": request.id, **self.hub.status()})
+            case messages.Peek():
+                wanted = [(one.key, one.room, one.anchor_s) for one in request.instruments]
+                intervals = [Interval.parse(label) for label in request.bars]
+                found = self.hub.peek(consumer.codec, wanted, intervals)
+                consumer.post({"op": "peek", "id": request.id, **found})
+            case messages.Metrics():
+                budget = await asyncio.to_thread(self._budget.look)
+                text = metrics.render(self.hub.status(), budget)
+                consumer.post({"op": "metrics", "id": request.id, "text": text})
             case messages.Shutdown():
                 _ok(consumer, request.id)
                 _log.info("Asked to end by %s.", consumer.name)
                 # The answer leaves first; a server that stops drops what still waits.
                 asyncio.get_running_loop().call_later(_LAST_WORDS_S, self.stop.set)
+
+    async def _login(self, consumer: Consumer, request: messages.Login) -> None:
+        login = Login(
+            Endpoints.from_dict(dict(request.endpoints)), request.user, request.token,
+            request.account, request.until, request.serial,
+        )  # fmt: skip
+        refuse_ended(login)
+        await self.hub.login(login)
+        self._on_login(login)
+        if request.id is not None:
+            _ok(consumer, request.id)
 
     async def _subscribe(self, consumer: Consumer, request: messages.Subscribe) -> None:
         try:
@@ -168,7 +181,7 @@ class Door:
         wanted = [(i.key, i.room, i.anchor_s) for i in request.instruments if not is_depth(i.room)]
         books = [(item.key, item.room) for item in request.instruments if is_depth(item.room)]
         for item in request.instruments:
-            self.hub.candles.know(item.room, item.code)
+            self.hub.sides.candles.know(item.room, item.code)
         every = request.delivery == "every" and request.ticks
         if market := request.market or self.hub.market:
             await self.hub.prepare(market)

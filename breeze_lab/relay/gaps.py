@@ -18,6 +18,7 @@ from breeze_lab import clock
 from breeze_lab.relay.fold import Hole, fold
 from breeze_lab.relay.healer import plan
 from breeze_lab.relay.hours import Hours, segment_of
+from breeze_lab.relay.journal import RESTARTED
 from breeze_lab.relay.ledger import Ledger
 from breeze_lab.relay.pulse import Pulse
 
@@ -38,6 +39,8 @@ __all__ = ["Gaps"]
 
 _log: Final = logging.getLogger(__name__)
 
+#: A trade so young proves that its market is open.
+_FRESH_MS: Final = 10_000
 #: Others tick when one was heard within this time.
 _OTHERS_S: Final = 3.0
 #: What the status shows: the gaps of a day, the newest of them.
@@ -57,16 +60,14 @@ class Gaps:
     ledger
         Where gaps are kept.
     on_closed
-        Hears of every gap that ends with a frame, before the frame is counted.
+        Called with room, bounds in Unix milliseconds and cause of every gap that ends, before
+        the frame that ends it is counted.
     """
 
     def __init__(
-        self,
-        by_room: Mapping[str, list[Line]],
-        upstream: Upstream,
-        ledger: Ledger | None = None,
-        on_closed: Callable[[Entry], None] | None = None,
-    ) -> None:
+        self, by_room: Mapping[str, list[Line]], upstream: Upstream, ledger: Ledger | None = None,
+        on_closed: Callable[[str, int, int, str], object] = lambda *_: None,
+    ) -> None:  # fmt: skip
         """Know no gap but those of the ledger."""
         self.ledger = ledger or Ledger()
         self.hours = Hours()
@@ -74,8 +75,8 @@ class Gaps:
         #: Heals what closes; without one, gaps stay closed.
         self.healer: Healer | None = None
         self._by_room = by_room
-        self._on_closed = on_closed
         self._upstream = upstream
+        self._on_closed = on_closed
         self._hidden: set[str] = set()  # open gaps nobody was told of: no market trades yet
         self._traded: dict[str, int] = {}
 
@@ -117,44 +118,20 @@ class Gaps:
         since_ms = max((_last_ms(self._by_room[room]) or 0 for room in heard), default=0)
         self._open(heard, since_ms, cause)
 
-    def heard(self, room: str, received_ms: int, tick: Tick | Quote) -> bool:
-        """Hear the first frame of a room whose gap is open, before its lines take it.
+    def restarted(self, room: str, since_ms: int) -> None:
+        """Hear that a room was last heard in a former life of the relay."""
+        self._open([room], since_ms, RESTARTED)
 
-        Returns
-        -------
-        bool
-            Whether it counted as a gap.
-        """
-        self._know_after(self.open_rooms[room], received_ms, tick)
-        ended = self._end(room, received_ms)
-        if ended is None:
-            return False
-        if self._on_closed is not None:
-            self._on_closed(ended)
-        if self.healer is not None:
-            self.healer.take(ended)
-        return True
-
-    def restarted(
-        self, room: str, from_ms: int, received_ms: int, tick: Tick | Quote, cause: str
-    ) -> None:
-        """Hear the first frame of a room since a former life of the relay.
-
-        Who tells of that gap, and notes it, is the caller; here it is kept and healed.
-        """
-        segment = segment_of(self._key(room))
+    def heard(self, room: str, received_ms: int, tick: Tick | Quote) -> None:
+        """Hear the first frame of a room whose gap is open, before its lines take it."""
+        entry = self.open_rooms[room]
+        moment = tick.exchange_time
         for line in self._by_room.get(room, ()):
-            before_s, _ = line.stands
-            if before_s:
-                self.hours.proven(segment, before_s * 1000)
-        part = self.hours.within(segment, from_ms, received_ms)
-        if part is None:
-            return
-        for entry in self.ledger.open([room], part[0], cause):
-            for line in self._by_room.get(room, ()):
-                line.holes.append(Hole.of(entry.number, line, entry.from_ms))
-            self._know_after(entry, received_ms, tick)
-        ended = self.ledger.close(room, part[1])
+            hole = _hole(line, entry)
+            hole.after_s = received_ms // 1000 if moment is None else int(moment.timestamp())
+            hole.after_volume = tick.volume or 0
+        fresh = moment is not None and abs(moment.timestamp() * 1000 - received_ms) < _FRESH_MS
+        ended = self._end(room, received_ms, fresh=fresh)
         if ended is not None and self.healer is not None:
             self.healer.take(ended)
 
@@ -247,12 +224,6 @@ class Gaps:
             "age_s": None if last_ms is None else round((_now_ms() - last_ms) / 1000, 3),
         }
 
-    def _know_after(self, entry: Entry, received_ms: int, tick: Tick | Quote) -> None:
-        for line in self._by_room.get(entry.room, ()):
-            hole = _hole(line, entry)
-            hole.after_s = tick.time_s or received_ms // 1000
-            hole.after_volume = tick.volume or 0
-
     # -- inside -----------------------------------------------------------
 
     def _count(self, now: float) -> set[str]:
@@ -308,13 +279,15 @@ class Gaps:
             entry = self.ledger.change(replace(entry, from_ms=part[0]))
         self._tell(entry)
 
-    def _end(self, room: str, until_ms: int) -> Entry | None:
+    def _end(self, room: str, until_ms: int, *, fresh: bool = False) -> Entry | None:
         entry = self.open_rooms.get(room)
         if entry is None:
             return None
         part = self.hours.within(segment_of(self._key(room)), entry.from_ms, until_ms)
         hidden = room in self._hidden
         self._hidden.discard(room)
+        if part is None and fresh:  # it trades now, whatever the calendar says
+            part = entry.from_ms, until_ms
         if part is None:
             self.ledger.drop(room)
             return None
@@ -322,6 +295,7 @@ class Gaps:
             self.ledger.change(replace(entry, from_ms=part[0]))
         ended = self.ledger.close(room, part[1])
         if ended is not None:
+            self._on_closed(room, ended.from_ms, part[1], ended.cause)
             if hidden:
                 self._tell(replace(ended, to_ms=None, state="open"))
             self._tell(ended)

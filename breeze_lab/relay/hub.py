@@ -16,29 +16,29 @@ from typing import TYPE_CHECKING, Any, Final
 
 from breeze_lab import __version__
 from breeze_lab.errors import BadResponse, LoginError, SubscriptionRefused
-from breeze_lab.frames import Book, Quote, decode
+from breeze_lab.frames import Quote, decode
 from breeze_lab.relay import PROTOCOL
-from breeze_lab.relay.books import Books
-from breeze_lab.relay.candles import Candles
 from breeze_lab.relay.consumers import Consumer, Watch
 from breeze_lab.relay.gaps import Gaps
-from breeze_lab.relay.journal import RESTARTED
 from breeze_lab.relay.lives import Lives
-from breeze_lab.relay.orders import KEY as ORDERS
-from breeze_lab.relay.orders import Orders
 from breeze_lab.relay.quarantine import Quarantine
+from breeze_lab.relay.report import Report
+from breeze_lab.relay.sides import Sides
 from breeze_lab.relay.upstream import Login, State, Upstream
-from breeze_lab.ticks import Depth, Tick
+from breeze_lab.ticks import Tick
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from breeze_lab.bars import Interval
-    from breeze_lab.relay.ledger import Entry, Ledger
+    from breeze_lab.relay.ledger import Ledger
     from breeze_lab.relay.market import Codec, Line
+    from breeze_lab.relay.nightly import Nightly
     from breeze_lab.relay.rebuild import Frame
     from breeze_lab.relay.restore import Identity
+    from breeze_lab.relay.sharing import Sharing
+    from breeze_lab.relay.wal import Record
 
 __all__ = ["LINGER_S", "MAX_ROOMS", "Hub"]
 
@@ -46,8 +46,12 @@ _log: Final = logging.getLogger(__name__)
 
 #: The broker streams at most this many instruments.
 MAX_ROOMS: Final = 2000
+#: Of these, kept free for our own consumers whatever other relays want.
+_OURS: Final = 500
 #: A room nobody wants is left after this long.
 LINGER_S: Final = 5.0
+#: Who stays no longer and wants nothing only asked how things stand.
+_PASSING_S: Final = 5.0
 
 
 class Hub:
@@ -70,8 +74,13 @@ class Hub:
         self.started = time.monotonic()
         #: Monotonic time since which nobody is connected, None while somebody is.
         self.alone_since: float | None = time.monotonic()
+        #: When each consumer came, and since when nobody else was there then.
+        self._came: dict[int, tuple[float, float | None]] = {}
         self.frames = self.unasked = 0
-        self.quarantine = Quarantine(self._on_malformed)
+        self.quarantine = Quarantine()
+        self.sides = Sides(self.upstream, self.quarantine)
+        #: Records the days that are over; None where nobody does.
+        self.nightly: Nightly | None = None
         #: Whose prices flow: of the login, or, before one, of the first who asked.
         self.market: str | None = None
         self._lines: dict[Identity, Line] = {}
@@ -85,10 +94,15 @@ class Hub:
             sequences=self._sequences, upstream=self.upstream,
         )  # fmt: skip
         self.journal = self.lives.journal
-        self.gaps = Gaps(self._by_room, self.upstream, ledger, self._on_gap)
-        self.books = Books(self.upstream)
-        self.orders = Orders(self.quarantine)
-        self.candles = Candles(self.quarantine)
+        self.quarantine.on_add = self.lives.note_malformed
+        self.gaps = Gaps(self._by_room, self.upstream, ledger, self.lives.note_gap)
+        #: Rooms that other relays want of us, and who passes their frames on.
+        self.held: frozenset[str] = frozenset()
+        self.tap: Callable[[str, int, int, bytes], None] | None = None
+        self.sharing: Sharing | None = None
+        #: Whether frames come from another relay, over the bus.
+        self.following = False
+        self._report = Report(self, self._lines, self._sequences)
 
     # -- consumers --------------------------------------------------------
 
@@ -96,6 +110,7 @@ class Hub:
         """Welcome a new consumer."""
         self._numbers += 1
         consumer = self.consumers[self._numbers] = Consumer(self._numbers, codec)
+        self._came[self._numbers] = time.monotonic(), self.alone_since
         self.alone_since = None
         consumer.post(
             {
@@ -108,12 +123,15 @@ class Hub:
 
     def detach(self, consumer: Consumer) -> None:
         """Let go of a consumer and of what it held."""
+        now = time.monotonic()
+        came, alone_before = self._came.pop(consumer.number, (now, None))
+        passing = not consumer.watches and now - came < _PASSING_S
         self.unsubscribe(consumer, list(consumer.watches))
-        self.books.release(consumer)
-        self.orders.release(consumer)
+        self.sides.forget(consumer)
         self.consumers.pop(consumer.number, None)
         if not self.consumers:
-            self.alone_since = time.monotonic()
+            # A scraper that asks every few seconds keeps no relay alive.
+            self.alone_since = alone_before if passing and alone_before is not None else now
 
     def subscribe(
         self,
@@ -163,12 +181,11 @@ class Hub:
         rooms = dict.fromkeys(
             room for _, room, _ in wanted
         )  # in order, so that joins are repeatable
-        depth = [room for _, room in books]
-        held = len(self._by_room) + len(self.books.rooms)
-        if len({*self._by_room, *self.books.rooms, *rooms, *depth}) > MAX_ROOMS:
+        held = {*self._by_room, *self.sides.books.rooms}
+        if len(held.union(rooms, [room for _, room in books])) > MAX_ROOMS:
             raise SubscriptionRefused(
                 f"The broker streams at most {MAX_ROOMS} instruments and "
-                f"{held} are already subscribed. Close what is not needed."
+                f"{len(held)} are already subscribed. Close what is not needed."
             )
         for key, room, anchor_s in wanted:
             watch = consumer.watches.get(key)
@@ -206,27 +223,19 @@ class Hub:
                 ],
                 "sequences": {line.key: line.sequence for line in lines},
                 "lost": unknown,
-                "depth": self.books.snapshot(books, consumer.codec),
+                "depth": self.sides.books.snapshot(books, consumer.codec),
             }
         )
         if every:
             for batch in self.journal.again(wishes, self._sequences, older or {}, consumer.codec):
                 consumer.post(batch)
         self.upstream.join(rooms)
-        self.books.hold(consumer, books)
-
-    def follow_orders(self, consumer: Consumer, request_id: int) -> None:
-        """Push order notifications to `consumer`; there is nothing to begin with."""
-        nothing: dict[str, Any] = {"ticks": [], "bars": [], "sequences": {}, "lost": []}
-        consumer.post({"op": "snapshot", "id": request_id, **nothing})
-        self.orders.hold(consumer)
+        self.sides.books.hold(consumer, books)
 
     def unsubscribe(self, consumer: Consumer, keys: Iterable[str]) -> None:
         """Stop sending `keys` to `consumer`; unknown keys are fine."""
         keys = list(keys)
-        self.books.release(consumer, keys)
-        if ORDERS in keys:
-            self.orders.release(consumer)
+        self.sides.release(consumer, keys)
         for key in keys:
             watch = consumer.watches.pop(key, None)
             if watch is None:
@@ -245,6 +254,42 @@ class Hub:
         watch = consumer.watches[key] = line.watches[consumer.number] = Watch(consumer, line)
         return watch
 
+    def peek(
+        self, codec: Codec, wanted: Iterable[tuple[str, str, int]], intervals: Iterable[Interval]
+    ) -> dict[str, Any]:
+        """Return what is known of instruments, for whoever does not want to hear more.
+
+        Parameters
+        ----------
+        wanted
+            Key, room and anchor of each.
+
+        Returns
+        -------
+        dict
+            ``market``; ``found``: for each key that is streamed ``tick`` (a row, or
+            None before the first) and ``bars`` (rows of the intervals somebody holds).
+        """
+        found: dict[str, Any] = {}
+        intervals = list(intervals)
+        for key, room, anchor_s in wanted:
+            lines = self._by_room.get(room)
+            if not lines:
+                continue
+            last = next((line.last for line in lines if line.last is not None), None)
+            # The last tick is the same in every line of the room; bars count from the anchor.
+            held = {
+                interval: line.series[interval]
+                for line in lines
+                for interval in intervals
+                if line.anchor_s == anchor_s and interval in line.series
+            }
+            found[key] = {
+                "tick": None if last is None else last.encoded(codec),
+                "bars": [row.encoded(codec) for series in held.values() for row in series.rows()],
+            }
+        return {"market": self.market, "found": found}
+
     def sweep(self, linger_s: float = LINGER_S) -> None:
         """Forget lines and bars nobody has wanted for `linger_s`."""
         before = time.monotonic() - linger_s
@@ -253,15 +298,14 @@ class Hub:
                 del self._lines[identity]
                 lines = self._by_room[line.room]
                 lines.remove(line)
-                if not lines:
+                if not lines and line.room not in self.held:
                     self.gaps.leave(line.room)
                     del self._by_room[line.room]
                     self.upstream.leave([line.room])
                     self.lives.left(line.room)
             else:
                 line.drop_idle_series(before)
-        self.books.sweep(before)
-        self.candles.look(self._lines.values())
+        self.sides.sweep(before, self._lines.values())
         self.lives.sweep(before)
         self._tell_trouble()
 
@@ -315,24 +359,22 @@ class Hub:
             self.market = before
             raise
         # No frame of the new connection can have come yet: nothing was awaited since.
+        self._stop_following()
+        self.gaps.use(market)
         if past is not None:
             self.lives.adopt(market, past)
-        if held is not None and held.endpoints != login.endpoints:
-            self.books.clear()
         self.lives.turn(held, login)
-        self.gaps.use(market)
-        for upstream in (self.orders.upstream, self.candles.upstream):
-            await upstream.login(login)
+        await self.sides.login(held, login)
 
     async def end(self, reason: str) -> None:
         """End every connection because the session ended."""
-        for upstream in (self.upstream, self.orders.upstream, self.candles.upstream):
-            await upstream.end(reason)
+        await self.upstream.end(reason)
+        await self.sides.end(reason)
 
     async def close(self) -> None:
         """End every connection and forget the login."""
-        for upstream in (self.upstream, self.orders.upstream, self.candles.upstream):
-            await upstream.close()
+        await self.upstream.close()
+        await self.sides.close()
 
     def on_state(self, state: State) -> None:
         """Tell every consumer how the stream stands."""
@@ -350,11 +392,6 @@ class Hub:
         """Count and keep what could not be read; it is never fatal."""
         self.quarantine.add("stock", reason)
 
-    def _on_malformed(self, event: str, reason: str) -> None:
-        """Note in the log what could not be read; of orders nothing is recorded."""
-        if event == "stock":
-            self.journal.note({"what": "malformed", "event": event, "reason": reason})
-
     def on_stock(self, raw: bytes) -> None:
         """Decode one frame, once, and hand it to the lines of its room."""
         self.frames += 1
@@ -366,85 +403,95 @@ class Hub:
         lines = self._by_room.get(value.room)
         received_ms = time.time_ns() // 1_000_000
         if lines is None or not isinstance(value, (Quote, Tick)):
-            taken = isinstance(value, (Book, Depth)) and self.books.take(
-                value, self.upstream.epoch, received_ms
-            )
-            self.unasked += not taken
+            self.unasked += not self.sides.take(value, received_ms)
             return
-        self._end_silence(value, received_ms)
+        if value.room in self.lives.silent:
+            self.gaps.restarted(value.room, self.lives.silent.pop(value.room))
+        if value.room in self.gaps.open_rooms:
+            self.gaps.heard(value.room, received_ms, value)
         sequence = self.lives.take(value.room, received_ms, raw)
         for line in lines:
             line.take(value, sequence, self.upstream.epoch, received_ms)
+        if self.tap is not None:
+            self.tap(value.room, sequence, received_ms, raw)
 
-    def _end_silence(self, value: Quote | Tick, received_ms: int) -> None:
-        """End the gap of a room, if it has one, with the first frame after it."""
-        room, silent = value.room, self.lives.silent
-        if room in self.gaps.open_rooms and self.gaps.heard(room, received_ms, value):
-            silent.pop(room, None)  # it began in a former life, and is told already
-        elif silent and room in silent:
-            self.gaps.restarted(room, silent[room], received_ms, value, RESTARTED)
+    # -- the bus ----------------------------------------------------------
 
-    def _on_gap(self, entry: Entry) -> None:
-        """Note a gap that ended for those who are away."""
-        self.lives.note_gap(entry.room, entry.from_ms, entry.to_ms or entry.from_ms, entry.cause)
+    def hold(self, rooms: Iterable[str]) -> int:
+        """Keep `rooms` joined for other relays, instead of those before.
+
+        Returns
+        -------
+        int
+            How many are kept: our own consumers must find room too.
+        """
+        wanted = dict.fromkeys(rooms)
+        ours = {room for room, lines in self._by_room.items() if lines}
+        most = max(0, MAX_ROOMS - _OURS - len(ours))
+        more = [room for room in wanted if room not in ours][:most]
+        before, self.held = self.held, frozenset([*more, *(wanted.keys() & ours)])
+        for room in before - self.held:
+            if not self._by_room.get(room, True):
+                del self._by_room[room]
+                self.upstream.leave([room])
+        for room in self.held:
+            self._by_room.setdefault(room, [])
+        joined = set(self.upstream.rooms)
+        missing = [room for room in more if room not in joined]
+        if missing:
+            self.upstream.join(missing)
+        return len(self.held)
+
+    def raise_sequences(self, heads: Mapping[str, int]) -> None:
+        """Go on counting where the bus stands, so that no number comes twice."""
+        for room, head in heads.items():
+            self._sequences[room] = max(head, self._sequences.get(room, 0))
+
+    def sequence(self, room: str) -> int:
+        """Return the number of the last frame of a room, 0 when none came."""
+        return self._sequences.get(room, 0)
+
+    def on_bus(self, room: str, record: Record) -> None:
+        """Take one frame of another relay, with the numbers that one gave it."""
+        lines = self._by_room.get(room)
+        if lines is None or not self.following or self.upstream.login_held is not None:
+            return
+        self.frames += 1
+        try:
+            value = decode(record.data)
+        except BadResponse as exc:
+            self.on_malformed(str(exc))
+            return
+        if not isinstance(value, (Quote, Tick)) or value.room != room:
+            self.unasked += 1
+            return
+        _, epoch, sequence, received_ms, raw = record
+        self._sequences[room] = sequence
+        self.journal.frame(room, sequence, epoch, received_ms, raw)
+        for line in lines:
+            line.take(value, sequence, epoch, received_ms)
+
+    def on_bus_missing(self, room: str, first: int, last: int) -> None:
+        """Tell whoever wants the ticks of a room which of them cannot be had any more."""
+        if not self.following:
+            return
+        for line in self._by_room.get(room, ()):
+            line.gap()
+            for watch in line.watches.values():
+                if watch.ticks:
+                    lost = [line.key, first, last, "the bus no longer had them"]
+                    watch.consumer.post({"op": "batch", "lost": [lost]})
+
+    def _stop_following(self) -> None:
+        """Forget what another relay told: its prices and ours must not meet in one bar."""
+        if self.following:
+            self.following = False
+            for line in self._lines.values():
+                line.gap()
+                line.clear()
 
     # -- the report -------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
         """Return what the relay does now, without secrets."""
-        return {
-            "protocol": PROTOCOL,
-            "version": __version__,
-            "pid": os.getpid(),
-            "life": self.life,
-            "uptime_s": round(time.monotonic() - self.started, 1),
-            "upstream": {**self.upstream.state.to_dict(), "epoch": self.upstream.epoch},
-            "rooms": list(self.upstream.rooms),
-            "frames": self.frames,
-            "malformed": self.quarantine.count,
-            "quarantine": self.quarantine.rows(),
-            "gaps": self.gaps.status(),
-            "unasked": self.unasked,
-            "last_tick_age_s": self._age_s(),
-            "wal": self.journal.status(),
-            "streams": {
-                "orders": self.orders.status(),
-                "candles": self.candles.status(),
-                "depth": self.books.status(),
-            },
-            "consumers": len(self.consumers),
-            "clients": [
-                {
-                    "name": consumer.name,
-                    "keys": len(consumer.watches),
-                    "waiting": consumer.waiting,
-                    "delivered": consumer.delivered,
-                    "lost": consumer.lost,
-                }
-                for consumer in self.consumers.values()
-            ],
-            "instruments": [self._truth(line) for line in self._lines.values()],
-        }
-
-    def _age_s(self) -> float | None:
-        """Return the seconds since any instrument ticked, None when none has."""
-        last = max((line.last_ms or 0 for line in self._lines.values()), default=0)
-        return round(time.time() - last / 1000, 3) if last else None
-
-    def _truth(self, line: Line) -> dict[str, Any]:
-        """Return what became of one instrument; times in epoch milliseconds."""
-        return {
-            "key": line.key,
-            "room": line.room,
-            "consumers": len(line.watches),
-            "asked_ms": line.asked_ms,
-            "joined": self.upstream.joined(line.room),
-            "first_ms": line.first_ms,
-            "last_ms": line.last_ms,
-            "ticks": line.ticks,
-            "sequence": line.sequence,
-            "gaps": line.gaps,
-            "gap": self.gaps.of(line.room, line.key),
-            **self.gaps.pulse(line.room),
-            "intervals": [interval.label for interval in line.series],
-        }
+        return self._report.status()

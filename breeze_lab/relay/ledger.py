@@ -183,9 +183,9 @@ class Ledger:
         return entry
 
     def entries(self, since_ms: int = 0, limit: int = 1000) -> list[Entry]:
-        """Return the gaps of this market that reach past `since_ms`: the newest, in order."""
+        """Return the gaps of this market that reach `since_ms` or past it: the newest, in order."""
         found = self._db.execute(
-            f"SELECT {_FIELDS} FROM gaps WHERE market = ? AND (to_ms IS NULL OR to_ms > ?) "  # noqa: S608
+            f"SELECT {_FIELDS} FROM gaps WHERE market = ? AND (to_ms IS NULL OR to_ms >= ?) "  # noqa: S608
             "ORDER BY from_ms DESC, id DESC LIMIT ?",
             (self.market, since_ms, limit),
         )

@@ -55,7 +55,8 @@ class Lives:
         self._upstream = upstream
         #: Lines of a former life that nobody wants yet.
         self._former: dict[Identity, Line] = {}
-        #: Rooms not heard since a former life, and when that one heard its last frame.
+        #: Rooms not heard since a former life, and when that one heard its last frame; the hub
+        #: opens and ends their gaps.
         self.silent: dict[str, int] = {}
         self._epoch_noted = 0
         self.changing = asyncio.Lock()  # one market at a time
@@ -127,25 +128,19 @@ class Lives:
 
     def take(self, room: str, received_ms: int, raw: bytes) -> int:
         """Count one frame of a room and put it into the log; return its sequence."""
-        if self.silent and room in self.silent:
-            self.on_gap(room, self.silent.pop(room), received_ms, RESTARTED)
         sequence = self._sequences[room] = self._sequences.get(room, 0) + 1
         self.journal.frame(room, sequence, self._upstream.epoch, received_ms, raw)
         return sequence
 
-    def on_gap(self, room: str, from_ms: int, to_ms: int, cause: str) -> None:
-        """Tell whoever wants the ticks of a room that some may be missing before its next one."""
-        gap = self.note_gap(room, from_ms, to_ms, cause)
-        for line in self._by_room.get(room, ()):
-            for watch in line.watches.values():
-                if watch.ticks:
-                    watch.consumer.post({"op": "batch", "gaps": [gap.row(line.key)]})
-
-    def note_gap(self, room: str, from_ms: int, to_ms: int, cause: str) -> Gap:
-        """Keep a gap for those who are away, and in the log."""
+    def note_gap(self, room: str, from_ms: int, to_ms: int, cause: str) -> None:
+        """Note that frames of a room may be missing before its next one, for who is away."""
         gap = Gap(self._sequences.get(room, 0) + 1, from_ms, to_ms, cause)
         self.journal.gap(room, gap, [line.key for line in self._by_room.get(room, ())])
-        return gap
+
+    def note_malformed(self, event: str, reason: str) -> None:
+        """Note in the log what could not be read; of orders nothing is recorded."""
+        if event == "stock":
+            self.journal.note({"what": "malformed", "event": event, "reason": reason})
 
     def on_connection(self) -> None:
         """Note a new connection, once."""
@@ -203,7 +198,10 @@ class Lives:
         held = self._upstream.login_held
         stream = "" if held is None else held.endpoints.stream_url
         self._epoch_noted = self._upstream.epoch
-        return {"what": "epoch", "epoch": self._upstream.epoch, "stream": stream}
+        note = {"what": "epoch", "epoch": self._upstream.epoch, "stream": stream}
+        if held is not None and held.endpoints.replay:
+            note["replay"] = held.endpoints.replay  # nobody records a recording
+        return note
 
 
 def _line_note(line: Line) -> dict[str, Any]:

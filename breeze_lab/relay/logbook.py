@@ -21,7 +21,7 @@ import msgspec
 
 from breeze_lab import clock
 from breeze_lab.errors import RecordingError
-from breeze_lab.relay import wal
+from breeze_lab.relay import disk, wal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,6 +39,8 @@ _SYNC_S: Final = 0.2
 _RETRY_S: Final = 1.0
 #: A full disk must have this much room again before the log goes on.
 _ROOM_BYTES: Final = 16 * 2**20
+#: How often it is looked whether the disk has room for others too.
+_GUARD_S: Final = 5.0
 #: Files of one day.
 _MOST_FILES: Final = 1_000_000
 _DAY_MS: Final = 86_400_000
@@ -97,7 +99,7 @@ class Logbook:
         self._descriptor: int | None = None
         self._lock: int | None = None
         self._day_ends_ms = 0
-        self._retry_at = 0.0
+        self._retry_at = self._guard_at = 0.0
         self._hole: list[int] = []  # when the first and the last record were lost, and how many
         self._syncer = _Syncer(sync_s)
 
@@ -133,6 +135,8 @@ class Logbook:
         trouble = self._syncer.trouble()
         if trouble is not None:
             self._fail(trouble)
+        elif self._descriptor is not None:
+            self._guard()
         if self._descriptor is None and not self._begin():
             self._miss(len(buffer))
             return
@@ -185,8 +189,7 @@ class Logbook:
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._claim()
-            if self.error:
-                self._look_for_room()
+            self._look_for_room()
             descriptor = self._create()
         except (OSError, RecordingError) as exc:
             self._fail(exc)
@@ -249,10 +252,21 @@ class Logbook:
         self._syncer.watch(descriptor, self.folder)
         return descriptor
 
+    def _guard(self) -> None:
+        """Pause before the disk is full: others need room on it too."""
+        now = time.monotonic()
+        if now < self._guard_at:
+            return
+        self._guard_at = now + _GUARD_S
+        if low := disk.look(self.folder):
+            self._fail(RecordingError(low))
+
     def _look_for_room(self) -> None:
-        """Refuse to go on with a disk that would be full again at once."""
-        disk = os.statvfs(self.folder)
-        if disk.f_bavail * disk.f_frsize < self._room_bytes:
+        """Refuse to begin on a disk that has no room for others, or would be full again at once."""
+        if low := disk.look(self.folder, paused=bool(self.error)):
+            raise RecordingError(low)
+        usage = os.statvfs(self.folder)
+        if self.error and usage.f_bavail * usage.f_frsize < self._room_bytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _put(self, data: bytes) -> bool:

@@ -15,7 +15,9 @@ from breeze_lab.errors import SubscriptionRefused
 __all__ = [
     "Hello",
     "Login",
+    "Metrics",
     "Orders",
+    "Peek",
     "Request",
     "Shutdown",
     "Status",
@@ -117,13 +119,29 @@ class Status(_Message, tag="status", frozen=True):
     id: Id
 
 
+class Peek(_Message, tag="peek", frozen=True):
+    """Ask for the last tick, and the bars kept, of what is streamed; nothing is subscribed."""
+
+    id: Id
+    instruments: Annotated[list[Instrument], msgspec.Meta(min_length=1, max_length=_MOST)]
+    bars: Labels = msgspec.field(default_factory=list)
+
+
+class Metrics(_Message, tag="metrics", frozen=True):
+    """Ask for the state as Prometheus reads it."""
+
+    id: Id
+
+
 class Shutdown(_Message, tag="shutdown", frozen=True):
     """End the relay."""
 
     id: Id
 
 
-Request: TypeAlias = Hello | Login | Subscribe | Unsubscribe | Orders | Status | Shutdown
+Request: TypeAlias = (
+    Hello | Login | Subscribe | Unsubscribe | Orders | Status | Peek | Metrics | Shutdown
+)
 
 _FROM_JSON: Final = msgspec.json.Decoder(Request)
 _FROM_MSGPACK: Final = msgspec.msgpack.Decoder(Request)

@@ -30,20 +30,17 @@ _HIDDEN: Final = "(hidden)"
 class Quarantine:
     """What could not be read.
 
-    Parameters
-    ----------
-    on_add
-        Hears the event and the reason of each.
-
     Attributes
     ----------
     count
         How many there were.
+    on_add
+        Hears the event and the reason of each.
     """
 
-    def __init__(self, on_add: Callable[[str, str], None] | None = None) -> None:
+    def __init__(self) -> None:
         """Hold nothing."""
-        self._on_add = on_add
+        self.on_add: Callable[[str, str], None] | None = None
         self.count = 0
         self._rows: deque[tuple[str, str, str]] = deque(maxlen=KEPT)
         self._secrets: set[str] = set()
@@ -68,8 +65,8 @@ class Quarantine:
         reason = reason[:_LONGEST]
         self.count += 1
         self._rows.append((clock.now().isoformat(timespec="milliseconds"), event, reason))
-        if self._on_add is not None:
-            self._on_add(event, reason)
+        if self.on_add is not None:
+            self.on_add(event, reason)
         if self.count <= _LOGGED:
             _log.warning("Skipped a malformed frame: %s", reason)
 

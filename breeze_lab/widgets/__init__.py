@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from breeze_lab.widgets.live_chart import LiveChart
     from breeze_lab.widgets.login import Login
     from breeze_lab.widgets.search import Search
+    from breeze_lab.widgets.truth_table import TruthTable
 
-__all__ = ["LiveChart", "Login", "Search"]
+__all__ = ["LiveChart", "Login", "Search", "TruthTable"]
 
-_ROOM_OF = {"LiveChart": "live_chart", "Login": "login", "Search": "search"}
+_ROOM_OF = {"LiveChart": "live_chart", "Login": "login", "Search": "search",
+            "TruthTable": "truth_table"}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -33,6 +33,11 @@ BUNDLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...], str]]] = {
         ("session", "login"),
         "export default { render: render_login };",
     ),
+    "truth": (
+        ("0_page", "0_session", "9_truth"),
+        ("session", "truth"),
+        "export default { render: render_truth };",
+    ),
     "lab": (
         ("0_page", "0_session", "1_bars", "2_feed", "5_search", "6_login", "7_watchlist", "8_lab"),
         ("session", "search", "login", "lab"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
 
-from breeze_lab_server import callback, handlers, login, search
+from breeze_lab_server import callback, handlers, login, openapi, prices, search, subscriptions
 from breeze_lab_server.supervisor import Supervisor
 
 __all__ = ["BreezeLabServer"]
@@ -17,10 +17,12 @@ class BreezeLabServer(ExtensionApp):
 
     name = "breeze_lab_server"
     supervisor: Supervisor
+    leases: subscriptions.Leases
 
     def initialize_settings(self) -> None:
         """Make the supervisor; the relay itself is started by the first browser."""
         self.supervisor = Supervisor(self.log)
+        self.leases = subscriptions.Leases(self.supervisor, self.log)
         # A page that was refused may still be named as the referrer of another request.
         known = self.settings.get("extra_log_scrub_param_keys") or []
         self.settings["extra_log_scrub_param_keys"] = [*known, *callback.SECRET_PARAMETERS]
@@ -32,6 +34,15 @@ class BreezeLabServer(ExtensionApp):
             [
                 (r"/breeze-lab/api/status/?", handlers.StatusHandler, shared),
                 (r"/breeze-lab/api/feed/?", handlers.FeedHandler, shared),
+                (r"/breeze-lab/api/metrics/?", handlers.MetricsHandler, shared),
+                (r"/breeze-lab/api/quotes/?", prices.QuotesHandler, shared),
+                (r"/breeze-lab/api/candles/?", prices.CandlesHandler, shared),
+                (
+                    r"/breeze-lab/api/subscriptions/?",
+                    subscriptions.SubscriptionsHandler,
+                    {"leases": self.leases},
+                ),
+                (r"/breeze-lab/api/openapi\.json", openapi.OpenApiHandler),
                 (r"/breeze-lab/api/instruments/?", search.InstrumentsHandler),
                 (r"/breeze-lab/api/watchlist/?", search.WatchlistHandler),
                 (r"/breeze-lab/static/([\w.-]+)", handlers.StaticHandler),
@@ -40,5 +51,6 @@ class BreezeLabServer(ExtensionApp):
         )
 
     async def stop_extension(self) -> None:
-        """Close the browsers' sockets; the relay lives on, kernels may need it."""
+        """Close what is open; the relay lives on, kernels may need it."""
+        self.leases.close()
         self.supervisor.stop()

@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_server.auth.decorator import authorized, ws_authenticated
-from jupyter_server.base.handlers import APIHandler, JupyterHandler
+from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.base.websocket import WebSocketMixin
 from tornado import web, websocket
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from breeze_lab.errors import ProcessError
+from breeze_lab.relay.metrics import CONTENT_TYPE
 from breeze_lab.widgets import bundles
+from breeze_lab_server.rest import RESOURCE, Rest
 from breeze_lab_server.supervisor import SUBPROTOCOL
 
 if TYPE_CHECKING:
@@ -33,12 +35,10 @@ if TYPE_CHECKING:
 
     from breeze_lab_server.supervisor import Supervisor
 
-__all__ = ["FeedHandler", "StaticHandler", "StatusHandler"]
-
-RESOURCE: Final = "breeze-lab"
+__all__ = ["FeedHandler", "MetricsHandler", "StaticHandler", "StatusHandler"]
 
 #: What a browser may ask of the relay. Logging in and shutting down are the kernel's.
-ALLOWED: Final = frozenset({"hello", "subscribe", "unsubscribe", "status"})
+ALLOWED: Final = frozenset({"hello", "subscribe", "unsubscribe", "status", "peek"})
 
 #: A subscription names a few dozen instruments; nothing a browser asks is long.
 MAX_REQUEST_BYTES: Final = 64 * 1024
@@ -50,10 +50,8 @@ MAX_WAITING: Final = 64
 GOING_AWAY, BAD_REQUEST, TRY_AGAIN, RELAY_RESTARTED = 1001, 1008, 1013, 1012
 
 
-class StatusHandler(APIHandler):
+class StatusHandler(Rest):
     """``GET api/status``: the relay and its upstream, as JSON."""
-
-    auth_resource = RESOURCE
 
     def initialize(self, supervisor: Supervisor) -> None:
         """Take the supervisor from the route."""
@@ -63,7 +61,34 @@ class StatusHandler(APIHandler):
     @authorized("read", RESOURCE)  # type: ignore[untyped-decorator]
     async def get(self) -> None:
         """Answer without starting anything."""
-        self.finish(json.dumps(await self.supervisor.status()))
+        self.answer(await self.supervisor.status())
+
+
+class MetricsHandler(Rest):
+    """``GET api/metrics``: the relay as Prometheus reads it, and whether there is one."""
+
+    def initialize(self, supervisor: Supervisor) -> None:
+        """Take the supervisor from the route."""
+        self.supervisor = supervisor
+
+    @web.authenticated
+    @authorized("read", RESOURCE)  # type: ignore[untyped-decorator]
+    async def get(self) -> None:
+        """Answer without starting anything: a relay that is down is a figure, too."""
+        text = ""
+        if await self.supervisor.record() is not None:
+            with contextlib.suppress(ProcessError):
+                text = (await self.supervisor.ask("metrics"))["text"]
+        own = (
+            ("up", "Whether the relay answers.", int(bool(text))),
+            ("browsers", "Websockets of browsers and external clients.",
+             len(self.supervisor.browsers)),
+        )  # fmt: skip
+        for name, words, value in own:
+            full = f"breeze_lab_{name}"
+            text += f"# HELP {full} {words}\n# TYPE {full} gauge\n{full} {value}\n"
+        self.set_header("Cache-Control", "no-store")
+        self.finish(text, set_content_type=CONTENT_TYPE)
 
 
 class StaticHandler(JupyterHandler):
@@ -74,6 +99,12 @@ class StaticHandler(JupyterHandler):
     """
 
     auth_resource = RESOURCE
+
+    async def prepare(self) -> None:  # type: ignore[override]  # theirs takes an option
+        """Serve no script of a foreign page, as the API's routes do not."""
+        await super().prepare()
+        if not self.check_origin():
+            raise web.HTTPError(404)
 
     @web.authenticated
     @authorized("read", RESOURCE)  # type: ignore[untyped-decorator]
@@ -124,6 +155,8 @@ class FeedHandler(WebSocketMixin, websocket.WebSocketHandler, JupyterHandler):
     @authorized("execute", RESOURCE)  # type: ignore[untyped-decorator]
     async def get(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         """Open the websocket for a user who may, from a page of this server's."""
+        if not self.check_origin():
+            raise web.HTTPError(403)
         await super().get(*args, **kwargs)
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:

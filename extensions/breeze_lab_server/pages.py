@@ -9,19 +9,19 @@ from html import escape
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from jupyter_server.base.handlers import APIHandler, JupyterHandler
+from jupyter_server.base.handlers import JupyterHandler
 from tornado import web
 
 from breeze_lab.errors import BreezeLabError
 from breeze_lab.signin import BROKERS
 from breeze_lab_server.accountant import Accountant, default_broker
+from breeze_lab_server.rest import RESOURCE, Rest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
 __all__ = ["AMBER", "GREEN", "RED", "RESOURCE", "Api", "LoginHandler", "Page", "welcome"]
 
-RESOURCE: Final = "breeze-lab"
 _LARGEST_REQUEST: Final = 64 * 1024
 _PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>Breeze Lab</title>
@@ -119,10 +119,8 @@ class LoginHandler:
         self.finish(_PAGE.format(title=escape(title), body=body, script=code, colour=colour))
 
 
-class Api(LoginHandler, APIHandler):
+class Api(LoginHandler, Rest):
     """A route that takes and gives JSON."""
-
-    auth_resource = RESOURCE
 
 
 class Page(LoginHandler, JupyterHandler):

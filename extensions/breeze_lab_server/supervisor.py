@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, unix_connect
 from websockets.exceptions import WebSocketException
 
 from breeze_lab import processes
-from breeze_lab.errors import ProcessError
+from breeze_lab.errors import ProcessError, SubscriptionRefused
 from breeze_lab.settings import folders
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ __all__ = ["SUBPROTOCOL", "Supervisor"]
 #: The door's messages as JSON in text frames.
 SUBPROTOCOL: Final = "breeze-lab.1.json"
 
-#: How long the relay may take to answer a status request.
-_STATUS_TIMEOUT_S: Final = 3.0
+#: How long the relay may take to answer a question.
+_ANSWER_TIMEOUT_S: Final = 3.0
 
 #: How often a lost relay is tried before the browsers are left to ask again themselves.
 _RESTART_TRIES: Final = 20
@@ -75,6 +75,10 @@ class Supervisor:
             )
         finally:
             self._starting = None
+
+    async def record(self) -> dict[str, Any] | None:
+        """Return the ready record of the running relay, or None."""
+        return await asyncio.to_thread(processes.running, folders().runtime, "relay")
 
     async def connect(self) -> ClientConnection:
         """Return an open connection to the relay's door, starting the relay if needed.
@@ -128,31 +132,53 @@ class Supervisor:
         answer: dict[str, Any] = {
             "relay": {"running": False}, "upstream": None, "browsers": len(self.browsers),
         }  # fmt: skip
-        record = await asyncio.to_thread(processes.running, folders().runtime, "relay")
+        record = await self.record()
         if record is None:
             return answer
         # It lives, whether or not it answers in time.
         answer["relay"] = {"running": True, "pid": record.get("pid")}
         try:
-            async with asyncio.timeout(_STATUS_TIMEOUT_S):
-                told = await self._ask_status()
-        except (OSError, TimeoutError, ValueError, WebSocketException) as exc:
-            answer["relay"]["error"] = f"{type(exc).__name__}: {exc}"
+            told = await self.ask("status")
+        except ProcessError as exc:
+            answer["relay"]["error"] = str(exc)
             return answer
         answer["upstream"] = told.pop("upstream", None)
         answer["relay"] |= told
         return answer
 
-    async def _ask_status(self) -> dict[str, Any]:
+    async def ask(self, op: str, **request: Any) -> dict[str, Any]:
+        """Return the answer of a running relay to one request; it is not started for that.
+
+        Raises
+        ------
+        ProcessError
+            It did not answer, or not in time.
+        SubscriptionRefused
+            It cannot serve the request.
+        """
+        try:
+            async with asyncio.timeout(_ANSWER_TIMEOUT_S):
+                message = await self._ask({"op": op, "id": 1, **request})
+        except (OSError, TimeoutError, ValueError, WebSocketException) as exc:
+            raise ProcessError(
+                f"The relay did not answer ({type(exc).__name__}: {exc}). See `breeze-lab relay "
+                "logs`."
+            ) from exc
+        if message["op"] == "error":
+            raise SubscriptionRefused(message["message"])
+        return {k: v for k, v in message.items() if k not in ("op", "id")}
+
+    async def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         async with contextlib.AsyncExitStack() as stack:
             connection = await self._open()
             stack.push_async_callback(connection.close)
-            await connection.send(json.dumps({"op": "status", "id": 1}))
+            await connection.send(json.dumps({"op": "hello", "client": "the Jupyter server"}))
+            await connection.send(json.dumps(request))
             async for frame in connection:
                 message: dict[str, Any] = json.loads(frame)
-                if message.get("op") in ("status", "error"):
-                    return {k: v for k, v in message.items() if k not in ("op", "id")}
-        raise ValueError("The relay closed the connection without an answer.")
+                if message.get("op") in (request["op"], "error"):
+                    return message
+        raise ValueError("it closed the connection")
 
     def stop(self) -> None:
         """Close every browser's socket because the server goes away."""

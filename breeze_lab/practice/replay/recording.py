@@ -201,8 +201,7 @@ class _Reader:
         who = self._who(chunk, days)
         intervals = _intervals(chunk, times, [c.anchor_s for c in self._contracts], who)
         cells = _cells(chunk, who, self._contracts)
-        numbers = np.arange(chunk.first, chunk.first + chunk.count)
-        matrix = np.column_stack([times, numbers, *cells])
+        matrix = np.column_stack([times, chunk.numbers_of_rows, *cells])
         group = (who * 10_000 + days) * 100_000 + intervals
         order = np.argsort(group, kind="stable")
         ends = np.flatnonzero(np.diff(group[order])) + 1

@@ -54,6 +54,10 @@ _NEEDED: Final = {
 _TELLING: Final = {
     "ticks": {"last_price", "last_quantity", "total_volume"}, "bars": {"open", "close", "volume"}
 }  # fmt: skip
+#: Begins the names of columns that say what else a feed said, which no replay needs.
+_EXTRA: Final = "feed_"
+#: Why a replay leaves a row out; blank for the others.
+_APART: Final = "feed_apart"
 _VERSION: Final = "1"
 _META: Final = b"breeze-lab"
 _MARK: Final = re.compile(r"#\s*breeze-lab (ticks|bars) (\S+)\s*")
@@ -91,6 +95,9 @@ class Chunk:
         Rows.
     columns
         Cells by column name; columns that the file lacks are absent.
+    rows
+        The rows' numbers where some between them are left out; None says that
+        they follow each other.
     """
 
     path: Path
@@ -98,12 +105,19 @@ class Chunk:
     first: int
     count: int
     columns: dict[str, Cells]
+    rows: Ints | None = None
+
+    @property
+    def numbers_of_rows(self) -> Ints:
+        """The number of each row in its file."""
+        if self.rows is not None:
+            return self.rows
+        return np.arange(self.first, self.first + self.count)
 
     def fail(self, column: str, at: int, value: object, todo: str) -> RecordingError:
         """Return the error of one cell; `at` counts from the chunk's first row."""
-        return RecordingError(
-            f"{self.path.name}, row {self.first + at}, column {column}: {value!r}. {todo}"
-        )
+        row = self.first + at if self.rows is None else int(self.rows[at])
+        return RecordingError(f"{self.path.name}, row {row}, column {column}: {value!r}. {todo}")
 
     def texts(self, name: str) -> list[str]:
         """Return a column as text, ``""`` where it is blank or absent."""
@@ -276,7 +290,7 @@ def _kind(path: Path, mark: str, names: Sequence[str]) -> str:
         said = "mixes ticks (last_price) and bars (open, volume). Put them into two files."
         raise RecordingError(f"{path.name} {said}")
     kind = marked or ("bars" if has["bars"] else "ticks")
-    unknown = [name for name in names if name not in _LAYOUTS[kind]]
+    unknown = [name for name in names if name not in _LAYOUTS[kind] and not name.startswith(_EXTRA)]
     missing = [name for name in _NEEDED[kind] if name not in names]
     if not {"stock_code", "symbol", "token"} & set(names):
         missing.append("stock_code")
@@ -347,12 +361,18 @@ def _parquet(path: Path) -> Iterator[Chunk]:
             mark = (file.schema_arrow.metadata or {}).get(_META, b"").decode()
             kind = _kind(path, mark, file.schema_arrow.names)
             row = 1
-            for batch in file.iter_batches(_CHUNK):
-                if not batch.num_rows:
-                    continue
-                columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-                yield Chunk(path, kind, row, batch.num_rows, columns)
+            told = [name for name in file.schema_arrow.names if not name.startswith(_EXTRA)]
+            split = _APART in file.schema_arrow.names
+            for batch in file.iter_batches(_CHUNK, columns=[*told, _APART] if split else told):
+                first, kept, rows = row, batch, None
                 row += batch.num_rows
+                if split and batch.column(_APART).null_count < batch.num_rows:
+                    taken = batch.column(_APART).is_null()
+                    rows = first + np.flatnonzero(taken.to_numpy(zero_copy_only=False))
+                    kept = batch.filter(taken)
+                if kept.num_rows:
+                    columns = {name: kept.column(name) for name in told}
+                    yield Chunk(path, kind, first, kept.num_rows, columns, rows)
     except (pa.ArrowException, OSError) as exc:
         reason = str(exc).partition("\n")[0][:100]
         said = f"{path.name} is not whole Parquet ({reason}). Was it cut off? Record or copy again."
