@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from breeze_lab import clock
@@ -62,6 +62,7 @@ def read(consumer):
 moves = st.lists(st.sampled_from(["a", "b", "c", "control", "flush"]), max_size=150)
 
 
+@settings(deadline=None)
 @given(moves, st.integers(3, 12))
 def test_every_sequence_is_delivered_or_reported_lost_once(moves, limit):
     """Whatever happens between writes, sequences come in order, without hole or repetition."""
@@ -86,6 +87,7 @@ def test_every_sequence_is_delivered_or_reported_lost_once(moves, limit):
     assert consumer.waiting == 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("abc"), min_size=60, max_size=200))
 def test_sleeper_wakes_to_the_newest_tick_of_each_key(keys):
     """A full queue keeps the newest tick of every key, and its memory is bounded."""

@@ -18,7 +18,7 @@ from breeze_lab.relay.hub import Hub
 
 SEEDS = int(os.environ.get("BREEZE_LAB_SEEDS", "500"))
 ONLY = os.environ.get("BREEZE_LAB_SEED")
-DAY_S = 20.0
+DAY_S = 10.0
 
 
 async def trouble(world: World) -> None:
@@ -98,9 +98,9 @@ def live(seed: int, home, monkeypatch) -> str:
         await asyncio.sleep(DAY_S)
         troubling.cancel()
         world.broker.up = True
-        await asyncio.sleep(15)
+        await asyncio.sleep(12)
         ticking.cancel()
-        await asyncio.sleep(5)
+        await asyncio.sleep(3)
         for kernel in kernels:
             assert kernel.faults() == []
             for key, heard in kernel.heard.items():
