@@ -14,17 +14,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
-import time
 import warnings
 import zipfile
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from breeze_lab import clock, downloads, master_checks, settings
+from breeze_lab import clock, downloads, master_checks, processes, settings
 from breeze_lab.errors import BreezeLabError, MasterError, SettingsError
 from breeze_lab.master_checks import Kept
 
@@ -390,19 +388,11 @@ def _sweep(folder: Path) -> None:
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock; the system takes it from whoever dies."""
-    deadline = time.monotonic() + _PATIENCE_S
-    with (folder / "lock").open("a") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise MasterError(
-                        f"Another process has been downloading the security master for more than "
-                        f"{_PATIENCE_S:.0f} s ({folder / 'lock'}). Try again."
-                    ) from None
-                time.sleep(0.02)
+    refusal = MasterError(
+        f"Another process has been downloading the security master for more than "
+        f"{_PATIENCE_S:.0f} s ({folder / 'lock'}). Try again."
+    )
+    with processes.locked(folder / "lock", _PATIENCE_S, refusal):
         yield
 
 

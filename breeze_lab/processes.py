@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["AlreadyRunning", "claim", "ensure", "publish", "running", "spawn", "stop"]
+__all__ = ["AlreadyRunning", "claim", "ensure", "locked", "publish", "running", "spawn", "stop"]
 
 
 #: What we started and has not ended: dropped, each would complain of being alive
@@ -47,18 +47,31 @@ def claim(runtime: Path, name: str) -> Iterator[None]:
     AlreadyRunning
         When another process holds it.
     """
-    with (runtime / f"{name}.lock").open("a") as lock:
-        # `ensure` holds the lock for an instant while it looks, so one refusal proves nothing.
-        for _ in range(20):
-            if _try_lock(lock, fcntl.LOCK_EX):
-                break
-            time.sleep(0.02)
-        else:
-            raise AlreadyRunning(f"A {name} is already running for this user.")
+    refusal = AlreadyRunning(f"A {name} is already running for this user.")
+    # `ensure` holds the lock for an instant while it looks, so one refusal proves nothing.
+    with locked(runtime / f"{name}.lock", 0.4, refusal):
         try:
             yield
         finally:
             (runtime / f"{name}.json").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path, patience_s: float, refusal: Exception) -> Iterator[None]:
+    """Hold a lock file while the block runs; the system takes it from whoever dies.
+
+    Parameters
+    ----------
+    refusal
+        Raised when another process still holds it after `patience_s`.
+    """
+    deadline = time.monotonic() + patience_s
+    with path.open("a") as lock:
+        while not _try_lock(lock, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                raise refusal
+            time.sleep(0.02)
+        yield
 
 
 def publish(runtime: Path, name: str, record: dict[str, Any]) -> None:

@@ -8,13 +8,11 @@ make recordings of a market. What is in the files is left to `wal` and
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import time
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Final
 
-from breeze_lab import settings
+from breeze_lab import processes, settings
 from breeze_lab.errors import RecordingError
 
 if TYPE_CHECKING:
@@ -130,17 +128,9 @@ def locked(market: str, patience_s: float = 600.0) -> Iterator[None]:
     """
     folder = _recorded(market)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    deadline = time.monotonic() + patience_s
-    with (folder / ".lock").open("a") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise RecordingError(
-                        f"Another process has been recording the {market} market for more than "
-                        f"{patience_s:.0f} s ({folder / '.lock'}). Try again later."
-                    ) from None
-                time.sleep(0.02)
+    refusal = RecordingError(
+        f"Another process has been recording the {market} market for more than {patience_s:.0f} s "
+        f"({folder / '.lock'}). Try again later."
+    )
+    with processes.locked(folder / ".lock", patience_s, refusal):
         yield
