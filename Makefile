@@ -4,8 +4,8 @@
 VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
-# Most of a test run is waiting for real things, so two share a machine well.
-JOBS   ?= 2
+# Most of a test run is waiting for real things, so three share two cores well.
+JOBS   ?= 3
 READY  := $(VENV)/.ready
 COMPILE := --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --no-annotate --no-header
@@ -36,7 +36,7 @@ $(READY): requirements/lock.txt pyproject.toml $(wildcard extensions/kernel/*) $
 lab: $(READY) ## open JupyterLab at notebooks/00_start_here.ipynb, practice market connected
 	@$(BIN)/breeze-lab lab --folder notebooks $(ARGS)
 
-test: $(READY) browser ## run every test, two files at a time (about ten minutes)
+test: $(READY) browser ## run every test, three files at a time (about twelve minutes)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(READY) ## ruff and mypy
