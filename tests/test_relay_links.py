@@ -328,6 +328,7 @@ def test_instrument_that_falls_silent_alone_is_asked_for_again_and_told(path):
     truth = {i["key"]: i for i in path.feed.status()["instruments"]}
     assert (truth[quiet.key]["pulse"], truth[SHARES[0].key]["pulse"]) == ("silent", "live")
     assert truth[quiet.key]["gap"][1:3] == [truth[quiet.key]["last_ms"], None]
+    until(lambda: path.server.joins[joins:], "the server's hearing of the room", 5)
     assert path.server.joins[joins:] == [[quiet.quote_room]]
     path.source.silent = set()
     until(lambda: len(told()) > 1, "the end of the gap", 5)
