@@ -139,10 +139,15 @@ def _parser() -> argparse.ArgumentParser:
     master.add_argument("--accept", action="store_true", help="fetch: although it lost many rows")
     master.add_argument("--practice", action="store_true", help="of the practice market that runs")
     relay_command.add_options(verbs.add_parser("relay", help="look at the live feed's process"))
-    recorded = verbs.add_parser("recordings", help="list, convert, check or keep recorded days")
-    recorded.add_argument("action", choices=("list", "convert", "check", "keep"))
+    recorded = verbs.add_parser(
+        "recordings", help="list, convert, check, compare or keep recorded days"
+    )
+    recorded.add_argument("action", choices=("list", "convert", "check", "compare", "keep"))
     recorded.add_argument("day", nargs="?", help="2026-11-19; every day that it means by default")
     recorded.add_argument("--market", help="icici or practice, where both have the day")
+    recorded.add_argument(
+        "--instruments", help="compare: only these, RELIANCE,NIFTY; all by default"
+    )
     recorded.add_argument("--no-longer", action="store_true", help="keep: not any more")
     return parser
 

@@ -184,6 +184,7 @@ def read(
         ),
         **_log(status.get("wal")),
         **_gaps(status.get("gaps")),
+        **({"compared": told} if (told := (status.get("compared") or {}).get("words")) else {}),
         **_calls(budget),
     }
     clients = tuple(

@@ -188,7 +188,7 @@ def _day(day: date | str) -> date:
 
 
 def _recorded(place: Place) -> Recorded:
-    files = [place.ticks, place.rest, place.sidecar, *place.logs]
+    files = [place.ticks, place.rest, place.sidecar, place.compared, *place.logs]
     size = sum(path.stat().st_size for path in files if path.exists())
     told: dict[str, Any] = {}
     warnings: tuple[str, ...] = ()

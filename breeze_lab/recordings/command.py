@@ -1,4 +1,4 @@
-"""The words of ``breeze-lab recordings``: list, convert, check and keep."""
+"""The words of ``breeze-lab recordings``: list, convert, check, compare and keep."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from breeze_lab import clock
 from breeze_lab.errors import BreezeLabError, RecordingError
-from breeze_lab.recordings import catalog
+from breeze_lab.recordings import catalog, compare_command
 from breeze_lab.relay import recorder
 from breeze_lab.relay.days import places
 
@@ -36,6 +36,8 @@ def run(options: argparse.Namespace, say: Callable[[str], object]) -> int:
             raise RecordingError("Which day? breeze-lab recordings keep 2026-11-19")
         catalog.keep(options.day, market=options.market, wanted=not options.no_longer)
         return 0
+    if options.action == "compare":
+        return compare_command.run(options, say)
     work = _convert if options.action == "convert" else _check
     failed = False
     for market, day in _days(options):

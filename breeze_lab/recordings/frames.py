@@ -1,4 +1,4 @@
-"""The ticks, bars and gaps of a recorded day as frames."""
+"""The ticks, bars and gaps of a recorded day as frames, and where history has other bars."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from breeze_lab.errors import RecordingError
 from breeze_lab.recordings.catalog import find, keys, said
 from breeze_lab.relay import stored
 from breeze_lab.relay.columns import QUOTE
+from breeze_lab.relay.compared import Compared
 from breeze_lab.relay.reading import Reading
 from breeze_lab.ticks import Tick
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from breeze_lab.instruments import Instrument
     from breeze_lab.relay.days import Place
 
-__all__ = ["bars", "gaps", "load"]
+__all__ = ["bars", "differences", "gaps", "load"]
 
 #: The frame's columns after its index, and the recording's.
 _SHOWN: Final = {
@@ -145,6 +146,42 @@ def gaps(day: date | str, *, market: str | None = None) -> pd.DataFrame:
     frame = frame.rename(columns={"from_ms": "start", "to_ms": "end"})
     for name in ("start", "end"):
         frame[name] = _ist(frame[name].astype("float64"), "ms")
+    return frame
+
+
+def differences(day: date | str, *, market: str | None = None) -> pd.DataFrame:
+    """Return where the bars of a day are not those of the broker's history.
+
+    Returns
+    -------
+    DataFrame
+        A row for each field of a one-minute bar that is not the same: ``day``,
+        ``key``, ``start`` (its opening, aware IST), ``field`` (open, high, low,
+        close or volume), ``ours``, ``theirs`` (NaN where that side has no such
+        bar) and ``in_gap``: whether ticks are known to be missing there. Empty
+        when none differs. ``attrs["instruments"]`` says by key what was compared:
+        ``state``, ``reason`` and counts of bars.
+
+    Raises
+    ------
+    RecordingError
+        It was not compared yet.
+    """
+    import pandas as pd  # noqa: PLC0415 - half a second
+
+    place = find(day, market)
+    if not place.compared.exists():
+        raise RecordingError(
+            f"{place.day:%d-%m-%Y} was not compared with history yet. "
+            f"breeze-lab recordings compare {place.day}"
+        )
+    with Compared(place) as file:
+        rows, instruments = file.differences(), file.instruments()
+    frame = pd.DataFrame(rows, columns=["key", "start", "field", "ours", "theirs", "in_gap"])
+    frame.insert(0, "day", pd.Series([place.day] * len(frame), dtype="object"))
+    frame["start"] = _ist(frame["start"].astype("int64"), "s")
+    frame = frame.astype({"ours": "float64", "theirs": "float64", "in_gap": "bool"})
+    frame.attrs["instruments"] = {one.pop("key"): one for one in instruments}
     return frame
 
 

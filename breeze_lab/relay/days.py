@@ -67,6 +67,11 @@ class Place:
         return self.folder / f"ticks-{self.day.isoformat()}.json"
 
     @property
+    def compared(self) -> Path:
+        """What its bars are against the broker's history: see `breeze_lab.relay.compared`."""
+        return self.folder / f"compared-{self.day.isoformat()}.sqlite"
+
+    @property
     def mark(self) -> Path:
         """Exists while the day is kept whatever the retention says."""
         return self.folder / f"keep-{self.day.isoformat()}"

@@ -2,8 +2,8 @@
 
 Owns names, kinds and labels of the metrics; the figures are those of
 `Hub.status` and of the call budget. What other rooms of the relay add to the
-status (``wal``, ``gaps``, ``streams``, ``recorder``) shows up by itself: every
-number in there becomes a gauge named after its place.
+status (``wal``, ``gaps``, ``streams``, ``recorder``, ``compared``) shows up by
+itself: every number in there becomes a gauge named after its place.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX: Final = "breeze_lab_relay_"
 _STATES: Final = ("offline", "connecting", "connected", "refused")
 #: Sub-maps of the status that other rooms of the relay own.
-_ROOMS: Final = ("wal", "gaps", "streams", "recorder")
+_ROOMS: Final = ("wal", "gaps", "streams", "recorder", "compared")
 #: Of each of those at most; a scrape must not grow with the market.
 _MOST_NUMBERS: Final = 64
 #: Counters that are plain numbers of the status, and what they count.

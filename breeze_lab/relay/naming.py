@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from breeze_lab.instruments import Instrument, SecurityMaster
     from breeze_lab.relay.rows import Names
 
-__all__ = ["finder", "meant"]
+__all__ = ["finder", "listed", "meant"]
 
 _CONTRACT: Final = re.compile(
     r"(?P<symbol>.+) (?P<day>\d\d)-(?P<month>[A-Z]{3})-(?P<year>\d{4})"
@@ -56,6 +56,12 @@ def meant(market: str, day: date, name: str) -> str:
         return "" if master is None else master.resolve(name, day).key
     except InstrumentError:
         return ""
+
+
+def listed(market: str, day: date) -> Callable[[str], Instrument | None]:
+    """Return what finds an instrument by its key in the master of a day, else in the newest."""
+    master = _master(market, day)
+    return (lambda _: None) if master is None else master.get
 
 
 def _master(market: str, day: date) -> SecurityMaster | None:

@@ -1,4 +1,4 @@
-"""The relay's part in recording: it starts the recorder when a day is over.
+"""The relay's part in recording: it starts the recorder when a day is over, then the comparison.
 
 The recorder is a process of its own, because the relay loads no pyarrow; it
 lives for a minute, outlives the relay if need be, and says what it did in
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from breeze_lab import clock, processes
 from breeze_lab.relay import days
+from breeze_lab.relay.comparison import Comparison
 
 if TYPE_CHECKING:
     import subprocess
@@ -38,13 +39,15 @@ class Nightly:
         self._day: date | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._runs = 0
+        self.comparison = Comparison(runtime)
 
     def look(self) -> None:
         """Start the recorder when the day has changed since the last look, or on the first."""
-        if self._child is not None:
-            self._child.poll()
+        recording = self._child is not None and self._child.poll() is None
         today = clock.now().date()
         if today == self._day:
+            if not recording:
+                self.comparison.look()
             return
         self._day = today
         if any(place.day < today for place in days.places()):

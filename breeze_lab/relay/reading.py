@@ -116,9 +116,13 @@ class Reading:
             "market": self.place.market,
             "day": self.place.day.isoformat(),
             "ticks": sum(room.ticks for room in rows.rooms.values()),
-            "rooms": {room: heard.facts() for room, heard in rows.rooms.items()},
+            "rooms": {
+                room: {**heard.facts(), "held": rows.held.spans(room)}
+                for room, heard in rows.rooms.items()
+            },
             "beside": {"frames": rows.beside[0], "sequence_sum": rows.beside[1]},
             "gaps": sorted(self._gaps(), key=lambda gap: (gap["from_ms"], gap["key"])),
+            "streams": list(rows.streams),
             "counts": dict(sorted((+rows.counts).items())),
             "warnings": self.warnings,
             "sources": self.sources,

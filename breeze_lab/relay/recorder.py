@@ -129,6 +129,7 @@ def _make(place: Place) -> dict[str, Any]:
         out.add_key_value_metadata({FACTS: json.dumps(made).encode()})
     verify(ticks, rest, made)
     _name(rest, place.rest)
+    place.compared.unlink(missing_ok=True)  # it is another recording now
     _name(ticks, place.ticks)  # the last: with it the day is recorded
     _log.info("Recorded %s %s: %s ticks.", place.market, place.day, f"{made['ticks']:,}")
     return made
@@ -184,7 +185,7 @@ def forget_old() -> list[Place]:
             if place.kept:  # marked in the meantime
                 continue
             # The recording first: what is left behind by a kill then is made again, or goes next.
-            for path in (place.ticks, place.rest, place.sidecar, *place.logs):
+            for path in (place.ticks, place.rest, place.sidecar, place.compared, *place.logs):
                 path.unlink(missing_ok=True)
         _log.info("Removed the recording of %s %s: it is too old or too much.", *_named(place))
     return gone
@@ -193,7 +194,7 @@ def forget_old() -> list[Place]:
 def _size(place: Place) -> int:
     return sum(
         path.stat().st_size
-        for path in (place.ticks, place.rest, place.sidecar, *place.logs)
+        for path in (place.ticks, place.rest, place.sidecar, place.compared, *place.logs)
         if path.exists()
     )
 

@@ -64,6 +64,7 @@ class Report:
             "wal": hub.journal.status(),
             "streams": hub.sides.status(),
             "recorder": None if hub.nightly is None else hub.nightly.status(),
+            "compared": None if hub.nightly is None else hub.nightly.comparison.status(),
             "consumers": len(hub.consumers),
             "clients": [
                 {

@@ -21,6 +21,7 @@ import msgspec
 from breeze_lab.errors import BadResponse
 from breeze_lab.relay import wal
 from breeze_lab.relay.columns import quote
+from breeze_lab.relay.held import Held
 from breeze_lab.ticks import CommodityTick, Tick, decode_frame
 
 if TYPE_CHECKING:
@@ -117,6 +118,10 @@ class Rows:
     counts: Counter[str] = field(default_factory=Counter)
     #: How many frames of no room there were, and the sum of their sequences.
     beside: list[int] = field(default_factory=lambda: [0, 0])
+    #: Addresses that the frames came from.
+    streams: dict[str, None] = field(default_factory=dict)
+    #: When each room was listened to.
+    held: Held = field(default_factory=Held)
     #: Connections on which a recording was played.
     _replays: set[int] = field(default_factory=set)
     _keys: dict[str, str] = field(default_factory=dict)
@@ -126,6 +131,7 @@ class Rows:
         if record.epoch in self._replays and record.kind != wal.NOTE:
             self.counts["frames of a replay, recorded already"] += 1
         elif record.kind == wal.STOCK:
+            self.held.frame(record.received_ms)
             self._stock(record)
         elif record.kind == wal.NOTE:
             self._note(record)
@@ -142,12 +148,15 @@ class Rows:
         except (msgspec.DecodeError, RecursionError, KeyError, TypeError):
             self.counts["unreadable notes"] += 1
             return
+        self.held.note(note, record.received_ms)
         if what == "line":
             self._keys.setdefault(str(note["room"]), str(note["key"]))
         elif what == "gap":
             self._gap(note)
         elif what == "epoch" and note.get("replay"):
             self._replays.add(record.epoch or int(note.get("epoch") or 0))
+        elif what == "epoch" and note.get("stream"):
+            self.streams[str(note["stream"])] = None
         elif what == "unrecorded":
             self.counts["frames that could not be recorded"] += int(note.get("count") or 0)
 
