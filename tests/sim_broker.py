@@ -53,6 +53,7 @@ class Broker:
         self.up = True
         self.connections: dict[Socket, set[str]] = {}
         self.most = 0  # connections that lived at the same time
+        self.since = 0.0  # virtual time of the newest connection
         self.numbers = dict.fromkeys(rooms, 0)
         self.sent_at: dict[tuple[str, int], float] = {}  # virtual time
         self.copies: Counter[tuple[str, int]] = Counter()
@@ -81,6 +82,7 @@ class Broker:
                 message = await socket.recv()
                 if message.startswith("40"):
                     self.connections[socket] = set()
+                    self.since = asyncio.get_running_loop().time()
                     self.most = max(self.most, len(self.living))
                     await socket.send('40{"sid":"s"}')
                 elif message.startswith("42"):
