@@ -14,10 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from breeze_lab import clock
+from breeze_lab.relay import gaps as gaps_module
+from breeze_lab.relay.gaps import Gaps
 from breeze_lab.relay.hours import Hours, segment_of
 from breeze_lab.relay.ledger import Ledger
+from breeze_lab.relay.market import Line
 from breeze_lab.relay.pulse import Pulse
 from breeze_lab.relay.quarantine import KEPT, Quarantine
+from breeze_lab.ticks import Tick
 
 ROOMS = ["4.1!1", "4.1!2", "1.1!3"]
 MOMENTS = st.integers(0, 1000)
@@ -130,6 +134,41 @@ def test_trades_prove_that_a_market_is_open_whatever_the_calendar_says():
     assert hours.continuous("cash", night)
     assert not hours.trading("fno", night)
     assert hours.within("cash", night, night + 9) == (night, night + 9)
+
+
+@pytest.mark.parametrize(
+    ("before", "traded", "received", "bounds"),
+    [
+        (("11:00:00", "11:00:00"), "11:00:06", "08:30:00", ("11:00:00", "11:00:00")),
+        (("11:00:00", "08:30:00"), "11:00:06", "08:30:06", ("08:30:00", "08:30:06")),
+        (("11:00:00", "17:30:00"), "11:00:06", "17:30:06", ("17:30:00", "17:30:06")),
+        (("11:00:00", "08:30:00"), "11:00:00", "08:30:01", ("08:30:00", "08:30:01")),
+        (("15:29:58", "15:45:00"), "15:29:59", "18:00:00", None),
+        (("15:29:58", "17:59:58"), "15:29:58", "18:00:00", None),
+    ],
+    ids=[
+        "set back meanwhile", "behind", "ahead", "behind within a second", "a late correction",
+        "an old trade",
+    ],
+)  # fmt: skip
+def test_a_wrong_clock_hides_no_gap(monkeypatch, before, traded, received, bounds):
+    """The exchange's own time says whether it trades; what it tells again at night proves nothing."""
+    closed = []
+    line = Line("NSE:RELIANCE", "4.1!2885", 33_300)
+    gaps = Gaps({line.room: [line]}, None, on_closed=lambda *told: closed.append(told[1:3]))
+    at = {text: ms(f"2026-11-25T{text}") for text in (*before, traded, received)}
+
+    def tick(text):
+        moment = clock.from_epoch(at[text] // 1000)
+        return Tick(
+            line.room, moment, 100.0, 100.0, 100.0, 100.0, 100.0, 0.0, 1, 1, 1, 1, 1, 1.0, 1
+        )
+
+    line.take(tick(before[0]), 1, 1, at[before[1]])
+    monkeypatch.setattr(gaps_module, "_now_ms", lambda: at[received])
+    gaps.lost("cut")
+    gaps.heard(line.room, at[received], tick(traded))
+    assert closed == ([] if bounds is None else [tuple(at[text] for text in bounds)])
 
 
 def test_keys_tell_their_segment():

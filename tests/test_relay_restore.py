@@ -92,6 +92,23 @@ def test_restored_bars_are_those_that_were_built(tmp_path_factory, steps, labels
             assert rows(found, interval) == rows(line, interval)
 
 
+def test_a_bar_without_frames_that_were_not_recorded_is_not_complete(tmp_path):
+    """Where the log says that it lacks frames, restored bars say so too and count nothing."""
+    path = tmp_path / f"{clock.now().date()}-000001.log"
+    now_ms = time.time_ns() // 1_000_000
+    records = [(wal.NOTE, 1, 0, now_ms, json.dumps(note).encode()) for note in heads(["1m"])]
+    records += [(wal.STOCK, 1, n, now_ms, quote(n * 30, 100 + n, 10 * n)) for n in range(1, 5)]
+    hole = {"what": "unrecorded", "from_ms": now_ms, "to_ms": now_ms, "count": 3, "cause": "full"}
+    records.append((wal.NOTE, 1, 0, now_ms, json.dumps(hole).encode()))
+    records += [(wal.STOCK, 1, n, now_ms, quote(n * 30, 100 + n, 10 * n)) for n in range(8, 13)]
+    path.write_bytes(wal.MAGIC + b"".join(map(wal.encode, records)))
+    bars = rows(recover(tmp_path, clock.now().date(), 10).lines[KEY, ROOM, 33_300], Interval.M1)
+    assert [(row[2] - OPEN, row[7], row[9]) for row in bars] == [
+        (0, 0, False), (60, 20, True), (120, 10, False), (240, 10, False), (300, 20, True),
+        (360, 10, False),
+    ]  # fmt: skip
+
+
 def test_recovery_is_fast(tmp_path):
     """A day's log is read at a rate that brings a million ticks back in seconds."""
     book = Logbook(tmp_path, lambda: heads(["1m", "5m"]))

@@ -126,11 +126,14 @@ class Gaps:
         """Hear the first frame of a room whose gap is open, before its lines take it."""
         entry = self.open_rooms[room]
         moment = tick.exchange_time
+        traded_ms = None if moment is None else round(moment.timestamp() * 1000)
+        before_ms = 0
         for line in self._by_room.get(room, ()):
             hole = _hole(line, entry)
-            hole.after_s = received_ms // 1000 if moment is None else int(moment.timestamp())
+            before_ms = max(before_ms, hole.before_s * 1000)
+            hole.after_s = (received_ms if traded_ms is None else traded_ms) // 1000
             hole.after_volume = tick.volume or 0
-        fresh = moment is not None and abs(moment.timestamp() * 1000 - received_ms) < _FRESH_MS
+        fresh = traded_ms is not None and self._trades(entry, before_ms, traded_ms, received_ms)
         ended = self._end(room, received_ms, fresh=fresh)
         if ended is not None and self.healer is not None:
             self.healer.take(ended)
@@ -226,6 +229,27 @@ class Gaps:
 
     # -- inside -----------------------------------------------------------
 
+    def _trades(self, entry: Entry, before_ms: int, traded_ms: int, received_ms: int) -> bool:
+        """Say whether the trade that ends a gap proves that the market trades.
+
+        Parameters
+        ----------
+        before_ms, traded_ms
+            When the last trade before it and this one were, by the exchange's clock.
+        received_ms
+            When this one came, by ours, which may be wrong or may have been set since.
+        """
+        if abs(traded_ms - received_ms) < _FRESH_MS:
+            return True
+        if not self.hours.trading(segment_of(entry.key), traded_ms):
+            return False
+        if received_ms < traded_ms:  # our clock is behind: nobody tells of trades to come
+            return True
+        # It is ahead, or the trade is an old one told again; only then do both clocks not say
+        # the same of how long it was silent.
+        silent_ms = received_ms - entry.from_ms
+        return traded_ms > before_ms and abs(traded_ms - before_ms - silent_ms) < _FRESH_MS
+
     def _count(self, now: float) -> set[str]:
         """Let every pulse see its ticks; return the rooms that had any."""
         fresh: set[str] = set()
@@ -295,7 +319,8 @@ class Gaps:
             self.ledger.change(replace(entry, from_ms=part[0]))
         ended = self.ledger.close(room, part[1])
         if ended is not None:
-            self._on_closed(room, ended.from_ms, part[1], ended.cause)
+            # Not `part[1]`, which lies before the beginning when our clock was set back meanwhile.
+            self._on_closed(room, ended.from_ms, ended.to_ms or part[1], ended.cause)
             if hidden:
                 self._tell(replace(ended, to_ms=None, state="open"))
             self._tell(ended)

@@ -308,6 +308,8 @@ class _Reader:
             elif what == "gap":
                 gap = Gap(*(note[name] for name in Gap._fields))
                 self.past.gaps.setdefault(note["room"], {})[gap.sequence] = gap
+            elif what == "unrecorded":  # frames came, and bars of this log do not have them
+                self._gap()
             elif what == "left":
                 self.past.held.discard(note["room"])
                 self._rooms[note["room"]].gap()
