@@ -161,7 +161,7 @@ class Socket:
         self._polite = False
         self._last_s = 0.0
         #: Takes what it wants before anybody can receive it; see `breeze_lab.relay.flow`.
-        self.tap: Callable[[bytes], bool] | None = None
+        self.tap: Callable[[list[bytes]], int] | None = None
         self._pongs: list[asyncio.Future[float]] = []
         if owner is not None:
             owner.sockets.append(self)
@@ -237,7 +237,7 @@ class Socket:
         loop.call_at(self._last_s, arrive)
 
     def _take(self, data: Any) -> None:
-        if self.tap is not None and isinstance(data, str) and self.tap(data.encode()):
+        if self.tap is not None and isinstance(data, str) and self.tap([data.encode()]):
             return
         self._inbox.append(data)
         self._arrived.set()

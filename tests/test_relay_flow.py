@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import struct
 
 import pytest
@@ -42,11 +43,10 @@ async def read(data: bytes, cuts: list[int], *, tapped: bool = True) -> list[byt
         await asyncio.sleep(0.005)
         socket.transport.close()
 
-    def tap(message: bytes) -> bool:
-        if message.startswith(b"s"):
-            got.append(b"t" + message)
-            return True
-        return False
+    def tap(some: list[bytes]) -> int:
+        taken = list(itertools.takewhile(lambda message: message.startswith(b"s"), some))
+        got.extend(b"t" + message for message in taken)
+        return len(taken)
 
     async with serve(talk, "127.0.0.1", 0, compression=None) as server:
         port = server.sockets[0].getsockname()[1]

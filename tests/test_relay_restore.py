@@ -201,6 +201,7 @@ async def test_what_memory_lacks_is_read_from_the_log(hub, monkeypatch):
     from breeze_lab.relay import journal
 
     monkeypatch.setattr(journal, "_RECENT", 3)
+    monkeypatch.setattr(journal, "_SLACK", 1)
     monkeypatch.setattr(journal, "_MOST_AGAIN", 8)
     only, _ = await hub([quote(0, 100, n) for n in range(12)])
     for after, expected, lost in (

@@ -25,6 +25,8 @@ _OPCODE: Final = 0x0F
 _CONTROL: Final = 0x08
 #: Length codes of the header: 16 bits follow; from here on 64 bits, or a mask no server may use.
 _SHORT, _LONG = 126, 127
+#: Messages that are offered to a tap at once: those behind one it does not take are cut again.
+_MOST: Final = 128
 _END_OF_HANDSHAKE: Final = b"\r\n\r\n"
 
 
@@ -34,15 +36,16 @@ class Flow(ClientConnection):
     Attributes
     ----------
     tap
-        Called on the event loop with the content of every small text message,
-        in order; returns whether it took it. What it does not take can be
-        received as always.
+        Called on the event loop with the contents of small text messages that came
+        together, in order; returns how many of them, from the first on, it took. The
+        one it does not take can be received as always, and it is asked about those
+        behind it again.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         """Take the library's way until the handshake is done."""
         super().__init__(*arguments, **options)
-        self.tap: Callable[[bytes], bool] | None = None
+        self.tap: Callable[[list[bytes]], int] | None = None
         self._cutting = False  # are we at the border of two frames, or hold what follows it?
         self._whole_way = False  # nothing is cut any more
         self._fragmented = False
@@ -74,8 +77,13 @@ class Flow(ClientConnection):
             self.data_received(data[border:])
 
     def _cut(self, data: bytes) -> None:
-        at, end, tap = 0, len(data), self.tap
-        while end - at >= 2:  # noqa: PLR2004 - the shortest header
+        at, end = 0, len(data)
+        while True:
+            if self.tap is not None and not self._fragmented:
+                at = self._tapped(self.tap, data, at)
+            # One frame the library's way.
+            if end - at < 2:  # noqa: PLR2004 - the shortest header
+                break
             length, body = data[at + 1], at + 2
             if length >= _SHORT:
                 if length >= _LONG:
@@ -88,16 +96,36 @@ class Flow(ClientConnection):
             if stop > end:
                 break
             head = data[at]
-            if head != _TEXT or self._fragmented or tap is None or not tap(data[body:stop]):
-                super().data_received(data[at:stop])
-                if self.protocol.state is not OPEN:  # a goodbye, or a frame that no server may send
-                    self._give_up(data[stop:])
-                    return
-                if head & _OPCODE < _CONTROL:
-                    self._fragmented = not head & _FINAL
-                tap = self.tap
+            super().data_received(data[at:stop])
+            if self.protocol.state is not OPEN:  # a goodbye, or a frame that no server may send
+                self._give_up(data[stop:])
+                return
+            if head & _OPCODE < _CONTROL:
+                self._fragmented = not head & _FINAL
             at = stop
         self._rest = data[at:]
+
+    def _tapped(self, tap: Callable[[list[bytes]], int], data: bytes, at: int) -> int:
+        """Offer the whole text messages from `at` on; return where the first begins that stays."""
+        end = len(data)
+        while True:
+            messages: list[bytes] = []
+            stops = [at]
+            while len(messages) < _MOST and end - at >= 2 and data[at] == _TEXT:  # noqa: PLR2004
+                length, body = data[at + 1], at + 2
+                if length >= _SHORT:
+                    if length >= _LONG or end - at < 4:  # noqa: PLR2004
+                        break
+                    length, body = data[at + 2] << 8 | data[at + 3], at + 4
+                at = body + length
+                if at > end:
+                    break
+                messages.append(data[body:at])
+                stops.append(at)
+            taken = tap(messages) if messages else 0
+            at = stops[taken]
+            if taken < _MOST:
+                return at
 
     def _give_up(self, data: bytes) -> None:
         """Leave everything from here on to the library, which knows long frames and wrong ones."""

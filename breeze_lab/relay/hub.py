@@ -20,6 +20,7 @@ from breeze_lab.frames import Quote, decode
 from breeze_lab.relay import PROTOCOL
 from breeze_lab.relay.consumers import Consumer, Watch
 from breeze_lab.relay.gaps import Gaps
+from breeze_lab.relay.intake import Intake
 from breeze_lab.relay.lives import Lives
 from breeze_lab.relay.quarantine import Quarantine
 from breeze_lab.relay.report import Report
@@ -67,7 +68,11 @@ class Hub:
 
     def __init__(self, logs: Path | None = None, ledger: Ledger | None = None) -> None:
         """Know no instrument and no consumer."""
-        self.upstream = Upstream(self, {"stock": self.on_stock})
+        self._by_room: dict[str, list[Line]] = {}
+        #: Ticks by room; counting goes on when a room is left and joined again.
+        self._sequences: dict[str, int] = {}
+        self._intake = Intake(self, self._by_room, self._sequences)
+        self.upstream = Upstream(self, {"stock": self.on_stock}, many=self._intake.take)
         self.consumers: dict[int, Consumer] = {}
         #: Names this life of the relay; sequences go on from one to the next.
         self.life = secrets.token_hex(8)
@@ -85,9 +90,6 @@ class Hub:
         self.market: str | None = None
         self._lines: dict[Identity, Line] = {}
         self._trouble_told = ""
-        self._by_room: dict[str, list[Line]] = {}
-        #: Ticks by room; counting goes on when a room is left and joined again.
-        self._sequences: dict[str, int] = {}
         self._numbers = 0
         self.lives = Lives(
             logs, self.life, lines=self._lines, by_room=self._by_room,
@@ -393,27 +395,8 @@ class Hub:
         self.quarantine.add("stock", reason)
 
     def on_stock(self, raw: bytes) -> None:
-        """Decode one frame, once, and hand it to the lines of its room."""
-        self.frames += 1
-        try:
-            value = decode(raw)
-        except BadResponse as exc:
-            self.on_malformed(str(exc))
-            return
-        lines = self._by_room.get(value.room)
-        received_ms = time.time_ns() // 1_000_000
-        if lines is None or not isinstance(value, (Quote, Tick)):
-            self.unasked += not self.sides.take(value, received_ms)
-            return
-        if value.room in self.lives.silent:
-            self.gaps.restarted(value.room, self.lives.silent.pop(value.room))
-        if value.room in self.gaps.open_rooms:
-            self.gaps.heard(value.room, received_ms, value)
-        sequence = self.lives.take(value.room, received_ms, raw)
-        for line in lines:
-            line.take(value, sequence, self.upstream.epoch, received_ms)
-        if self.tap is not None:
-            self.tap(value.room, sequence, received_ms, raw)
+        """Take one frame of the stream; see `breeze_lab.relay.intake`."""
+        self._intake.take((raw,))
 
     # -- the bus ----------------------------------------------------------
 

@@ -302,7 +302,7 @@ class Line:
             series.refs -= 1
             series.idle_since = time.monotonic()
 
-    def take(self, tick: Tick | Quote, sequence: int, epoch: int, received_ms: int) -> Sample:
+    def take(self, tick: Tick | Quote, sequence: int, epoch: int, received_ms: int) -> None:
         """Build the bars of one tick; offer both to every watch."""
         self.sequence = sequence
         self.ticks += 1
@@ -317,7 +317,6 @@ class Line:
                 changed = self._bars(epoch_s, tick)
         for watch in self.watches.values():
             watch.offer(offered, changed)
-        return offered
 
     def rebuild(self, tick: Tick | Quote) -> None:
         """Build the bars of a tick that came in a former life of the relay."""
