@@ -1,28 +1,32 @@
-"""The websocket below the link, with a short way for what comes in thousands.
+"""The websockets below the link and the door, with a short way for what comes in thousands.
 
-Owns the cutting of the received bytes into whole frames. A small text message
-goes straight to a tap when there is one and it wants it; everything else, the
-handshake, control frames, long and fragmented messages, takes the library's
-own way, which checks all there is to check.
+Owns the cutting of the received bytes into whole frames, and the writing of
+whole ones. A small text message goes straight to a tap when there is one and it
+wants it; everything else, the handshake, control frames, long and fragmented
+messages, takes the library's own way, which checks all there is to check.
 """
 
 from __future__ import annotations
 
+import asyncio
+import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.server import ServerConnection
 from websockets.protocol import OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Flow"]
+__all__ = ["Flow", "Outflow"]
 
 #: A whole text message that is not compressed.
 _TEXT: Final = 0x81
 _FINAL: Final = 0x80
 _OPCODE: Final = 0x0F
 _CONTROL: Final = 0x08
+_BINARY: Final = 0x82
 #: Length codes of the header: 16 bits follow; from here on 64 bits, or a mask no server may use.
 _SHORT, _LONG = 126, 127
 #: Messages that are offered to a tap at once: those behind one it does not take are cut again.
@@ -132,3 +136,43 @@ class Flow(ClientConnection):
         self._cutting, self._whole_way, self._rest = False, True, b""
         if data:
             super().data_received(data)
+
+
+class Outflow(ServerConnection):
+    """A server's websocket that writes whole messages with one call of the transport.
+
+    Hand it to ``serve`` as ``create_connection``, with ``compression=None``.
+    """
+
+    async def send(self, message: Any, *, text: bool | None = None) -> None:
+        """Send a message; wait while too much of what was sent is not read.
+
+        Raises
+        ------
+        ConnectionClosed
+            When the connection is closed.
+        """
+        if (
+            type(message) is not bytes
+            or self.protocol.state is not OPEN
+            or self.send_in_progress is not None
+        ):
+            await super().send(message, text=text)
+            return
+        self.transport.write(_head(_TEXT if text else _BINARY, len(message)) + message)
+        try:
+            await self.drain()
+        except OSError as exc:  # it went while we waited
+            self.set_connection_exc(exc)
+            self.transport.abort()
+            await asyncio.shield(self.connection_lost_waiter)
+            raise self.protocol.close_exc from exc
+
+
+def _head(kind: int, length: int) -> bytes:
+    """Return the head of a server's frame that is a whole message."""
+    if length < _SHORT:
+        return bytes((kind, length))
+    if length < 1 << 16:
+        return struct.pack(">BBH", kind, _SHORT, length)
+    return struct.pack(">BBQ", kind, _LONG, length)

@@ -46,10 +46,11 @@ class Intake:
         self._by_room = by_room
         self._sequences = sequences
 
-    def take(self, raws: Sequence[bytes]) -> None:
+    def take(self, raws: Sequence[bytes], *, strict: bool = False) -> None:
         """Take frames in the order in which they came; they count as received now.
 
-        A frame that cannot be read is counted, and none ends the connection.
+        A frame that cannot be read is counted, and so is one at which we fail
+        ourselves, unless `strict` lets that failure through.
         """
         hub = self._hub
         hub.frames += len(raws)
@@ -69,13 +70,16 @@ class Intake:
                 if room in open_rooms:
                     hub.gaps.heard(room, received_ms, value)
                 sequence = sequences[room] = sequences.get(room, 0) + 1
-                remember(room, sequence, epoch, received_ms, raw)
+                order = remember(room, sequence, epoch, received_ms, raw)
                 for line in lines:
-                    line.take(value, sequence, epoch, received_ms)
+                    line.take(value, sequence, epoch, received_ms, order)
                 if tap is not None:
                     tap(room, sequence, received_ms, raw)
             except BadResponse as exc:
                 hub.on_malformed(str(exc))
-            except Exception as exc:  # noqa: BLE001 - no frame may end the connection
+            except Exception as exc:  # no frame may end the connection
+                if strict:
+                    raise
                 _log.exception("A frame could not be taken.")
                 hub.on_malformed(f"{type(exc).__name__}: {exc}")
+        hub.audiences.heard(len(raws))

@@ -18,15 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 from breeze_lab import clock
 from breeze_lab.relay import restore
 from breeze_lab.relay.logbook import Logbook
-from breeze_lab.relay.market import sample
+from breeze_lab.relay.market import tick_rows
 from breeze_lab.relay.rebuild import Frame, value_of
 from breeze_lab.relay.restore import Gap, Past
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
-
-    from breeze_lab.relay.market import Codec
 
 __all__ = ["RESTARTED", "Journal", "Wish", "switched_off"]
 
@@ -216,7 +214,7 @@ class Journal:
 
     def again(
         self, wishes: Sequence[Wish], sequences: Mapping[str, int],
-        older: Mapping[str, list[Frame]], codec: Codec,
+        older: Mapping[str, list[Frame]],
     ) -> list[dict[str, Any]]:  # fmt: skip
         """Return the batches that tell again what came after each of `wishes`.
 
@@ -239,7 +237,7 @@ class Journal:
             gaps[key] = deque(gap for gap in self._gaps.get(room, ()) if gap.sequence > after)
         found.sort(key=lambda one: one[0])
         told = {key: after for key, _, after in wishes}
-        batches = _Batches(codec)
+        batches = _Batches()
         for _, key, frame in found[-_MOST_AGAIN:]:
             if frame.sequence > told[key] + 1:
                 batches.lose(key, told[key] + 1, frame.sequence - 1)
@@ -279,9 +277,8 @@ def _of(logs: Path, market: str) -> Path:
 class _Batches:
     """Batches in which every loss lies before what came after it."""
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self) -> None:
         self.done: list[dict[str, Any]] = []
-        self._codec = codec
         self._open: dict[str, Any] = {}
 
     def lose(self, key: str, first: int, last: int) -> None:
@@ -303,8 +300,8 @@ class _Batches:
             return
         if not self._open or len(self._open.get("ticks", ())) >= _IN_ONE:
             self._begin()
-        row = sample(key, tick, frame.sequence, frame.epoch, frame.received_ms)
-        self._open.setdefault("ticks", []).append(row.encoded(self._codec))
+        rows = tick_rows([(frame.order, key, *frame[1:4], tick)])
+        self._open.setdefault("ticks", []).extend(rows)
 
     def _begin(self) -> None:
         self._open = {"op": "batch"}
