@@ -21,8 +21,8 @@ from breeze_lab.errors import BreezeLabError, FeedError, SettingsError, Subscrip
 from breeze_lab.relay import JSON, MSGPACK, messages, metrics
 from breeze_lab.relay.beat import Beat
 from breeze_lab.relay.books import is_depth
-from breeze_lab.relay.flow import Outflow
 from breeze_lab.relay.market import Codec
+from breeze_lab.relay.outflow import Outflow
 from breeze_lab.relay.shared import refuse_ended
 from breeze_lab.relay.upstream import Login
 from breeze_lab.settings import Endpoints

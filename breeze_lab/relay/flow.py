@@ -1,25 +1,22 @@
-"""The websockets below the link and the door, with a short way for what comes in thousands.
+"""The websocket below the link and the feed, with a short way for what comes in thousands.
 
-Owns the cutting of the received bytes into whole frames, and the writing of
-whole ones. A small text message goes straight to a tap when there is one and it
-wants it; everything else, the handshake, control frames, long and fragmented
-messages, takes the library's own way, which checks all there is to check.
+Owns the cutting of the received bytes into whole frames. A whole text message
+goes straight to a tap when there is one and it wants it; everything else, the
+handshake, control frames, very long and fragmented messages, takes the library's
+own way, which checks all there is to check.
 """
 
 from __future__ import annotations
 
-import asyncio
-import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.server import ServerConnection
 from websockets.protocol import OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Flow", "Outflow"]
+__all__ = ["Flow", "Inflow"]
 
 #: A whole text message that is not compressed.
 _TEXT: Final = 0x81
@@ -27,10 +24,12 @@ _FINAL: Final = 0x80
 _OPCODE: Final = 0x0F
 _CONTROL: Final = 0x08
 _BINARY: Final = 0x82
-#: Length codes of the header: 16 bits follow; from here on 64 bits, or a mask no server may use.
+#: Length codes of the header: 16 bits follow, 64 bits follow; more means a mask no server may use.
 _SHORT, _LONG = 126, 127
 #: Messages that are offered to a tap at once: those behind one it does not take are cut again.
 _MOST: Final = 128
+#: A longer message takes the library's way, piece by piece as it comes.
+_LONGEST: Final = 1 << 20
 _END_OF_HANDSHAKE: Final = b"\r\n\r\n"
 
 
@@ -40,11 +39,16 @@ class Flow(ClientConnection):
     Attributes
     ----------
     tap
-        Called on the event loop with the contents of small text messages that came
+        Called on the event loop with the contents of whole messages that came
         together, in order; returns how many of them, from the first on, it took. The
         one it does not take can be received as always, and it is asked about those
         behind it again.
+    passed
+        How many messages were left to be received: while one of them is not read yet,
+        a tap that cares for their order takes none.
     """
+
+    tapped = _TEXT
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         """Take the library's way until the handshake is done."""
@@ -54,10 +58,21 @@ class Flow(ClientConnection):
         self._whole_way = False  # nothing is cut any more
         self._fragmented = False
         self._rest = b""
+        self.passed = 0
+        self._through = 0  # bytes of a long frame that are still to come
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the transport."""
-        if self._cutting:
+        if self._through:
+            part = data[: self._through]
+            self._through -= len(part)
+            super().data_received(part)
+            if self.protocol.state is not OPEN:
+                self._through = 0
+                self._give_up(data[len(part) :])
+            elif len(part) < len(data):
+                self._cut(data[len(part) :])
+        elif self._cutting:
             self._cut(self._rest + data if self._rest else data)
         elif self._whole_way:
             super().data_received(data)
@@ -89,38 +104,47 @@ class Flow(ClientConnection):
             if end - at < 2:  # noqa: PLR2004 - the shortest header
                 break
             length, body = data[at + 1], at + 2
+            if length > _LONG:
+                self._give_up(data[at:])
+                return
             if length >= _SHORT:
-                if length >= _LONG:
-                    self._give_up(data[at:])
-                    return
-                if end - at < 4:  # noqa: PLR2004
-                    break
-                length, body = data[at + 2] << 8 | data[at + 3], at + 4
+                body += 2 if length == _SHORT else 8
+                length = int.from_bytes(data[at + 2 : body], "big")
             stop = body + length
-            if stop > end:
+            if end < body or (end < stop and length <= _LONGEST):
                 break
             head = data[at]
+            if head & _OPCODE < _CONTROL:
+                self._fragmented = not head & _FINAL
+                self.passed += not self._fragmented
             super().data_received(data[at:stop])
             if self.protocol.state is not OPEN:  # a goodbye, or a frame that no server may send
                 self._give_up(data[stop:])
                 return
-            if head & _OPCODE < _CONTROL:
-                self._fragmented = not head & _FINAL
+            if stop > end:
+                self._through = stop - end
+                self._rest = b""
+                return
             at = stop
         self._rest = data[at:]
 
     def _tapped(self, tap: Callable[[list[bytes]], int], data: bytes, at: int) -> int:
-        """Offer the whole text messages from `at` on; return where the first begins that stays."""
-        end = len(data)
+        """Offer the whole messages from `at` on; return where the first begins that stays."""
+        end, kind = len(data), self.tapped
         while True:
             messages: list[bytes] = []
             stops = [at]
-            while len(messages) < _MOST and end - at >= 2 and data[at] == _TEXT:  # noqa: PLR2004
+            while len(messages) < _MOST and end - at >= 2 and data[at] == kind:  # noqa: PLR2004
                 length, body = data[at + 1], at + 2
                 if length >= _SHORT:
-                    if length >= _LONG or end - at < 4:  # noqa: PLR2004
+                    if length > _LONG or end - at < (4 if length == _SHORT else 10):
                         break
-                    length, body = data[at + 2] << 8 | data[at + 3], at + 4
+                    if length == _SHORT:
+                        length, body = data[at + 2] << 8 | data[at + 3], at + 4
+                    else:
+                        length, body = int.from_bytes(data[at + 2 : at + 10], "big"), at + 10
+                        if length > _LONGEST:
+                            break
                 at = body + length
                 if at > end:
                     break
@@ -138,41 +162,7 @@ class Flow(ClientConnection):
             super().data_received(data)
 
 
-class Outflow(ServerConnection):
-    """A server's websocket that writes whole messages with one call of the transport.
+class Inflow(Flow):
+    """The same of binary messages, as the door writes them."""
 
-    Hand it to ``serve`` as ``create_connection``, with ``compression=None``.
-    """
-
-    async def send(self, message: Any, *, text: bool | None = None) -> None:
-        """Send a message; wait while too much of what was sent is not read.
-
-        Raises
-        ------
-        ConnectionClosed
-            When the connection is closed.
-        """
-        if (
-            type(message) is not bytes
-            or self.protocol.state is not OPEN
-            or self.send_in_progress is not None
-        ):
-            await super().send(message, text=text)
-            return
-        self.transport.write(_head(_TEXT if text else _BINARY, len(message)) + message)
-        try:
-            await self.drain()
-        except OSError as exc:  # it went while we waited
-            self.set_connection_exc(exc)
-            self.transport.abort()
-            await asyncio.shield(self.connection_lost_waiter)
-            raise self.protocol.close_exc from exc
-
-
-def _head(kind: int, length: int) -> bytes:
-    """Return the head of a server's frame that is a whole message."""
-    if length < _SHORT:
-        return bytes((kind, length))
-    if length < 1 << 16:
-        return struct.pack(">BBH", kind, _SHORT, length)
-    return struct.pack(">BBQ", kind, _LONG, length)
+    tapped = _BINARY
