@@ -14,7 +14,7 @@ import pytest
 from sim_world import Kernel, World
 
 from breeze_lab.feed import FeedTick
-from breeze_lab.relay.hub import Hub
+from breeze_lab.relay.intake import Intake
 
 SEEDS = int(os.environ.get("BREEZE_LAB_SEEDS", "500"))
 ONLY = os.environ.get("BREEZE_LAB_SEED")
@@ -131,13 +131,12 @@ def test_whatever_happens_nothing_is_missing_in_silence(seed, tmp_path, monkeypa
 
 def test_swallowed_tick_is_noticed(tmp_path, monkeypatch):
     """A relay that skips one frame in a hundred without a word does not pass."""
-    take, count = Hub.on_stock, itertools.count(1)
+    take, count = Intake.take, itertools.count(1)
 
-    def forgetful(self, raw):
-        if next(count) % 100:
-            take(self, raw)
+    def forgetful(self, raws, **options):
+        take(self, [raw for raw in raws if next(count) % 100], **options)
 
-    monkeypatch.setattr(Hub, "on_stock", forgetful)
+    monkeypatch.setattr(Intake, "take", forgetful)
     with pytest.raises(AssertionError, match="and nothing said"):
         live(1, tmp_path, monkeypatch)
 
