@@ -55,15 +55,17 @@ class Quote(msgspec.Struct, frozen=True, gc=False):
         #: Exchange time in Unix seconds; 0 where the frame tells none.
         seconds: int | None
 
+        @property
+        def open_interest(self) -> int | None:
+            """Contracts; None where the layout has none."""
+            return None
+    else:
+        open_interest = None  # a property would cost each tick a call
+
     @property
     def time_s(self) -> int | None:
         """Exchange time in Unix seconds."""
         return self.seconds or None
-
-    @property
-    def open_interest(self) -> int | None:
-        """Contracts; None where the layout has none."""
-        return None
 
     @property
     def exchange_time(self) -> datetime | None:

@@ -85,6 +85,11 @@ class Tick:
         """Exchange time in Unix seconds."""
         return None if self.exchange_time is None else int(self.exchange_time.timestamp())
 
+    @property
+    def seconds(self) -> int | None:
+        """The same, as quotes read straight from the wire call it."""
+        return self.time_s
+
 
 @dataclass(frozen=True, slots=True)
 class DepthLevel:

@@ -165,7 +165,8 @@ class Socket:
         self._polite = False
         self._last_s = 0.0
         #: Takes what it wants before anybody can receive it; see `breeze_lab.relay.flow`.
-        self.tap: Callable[[bytes], bool] | None = None
+        self.tap: Callable[[list[bytes]], int] | None = None
+        self.passed = 0  # messages left to be received
         self._pongs: list[asyncio.Future[float]] = []
         if owner is not None:
             owner.sockets.append(self)
@@ -254,8 +255,11 @@ class Socket:
         loop.call_at(self._last_s, arrive)
 
     def _take(self, data: Any) -> None:
-        if self.tap is not None and isinstance(data, str) and self.tap(data.encode()):
-            return
+        if self.tap is not None and not self._frozen:
+            raw = data.encode() if isinstance(data, str) else data
+            if self.tap([raw]):
+                return
+        self.passed += 1
         self._inbox.append(data)
         self.arrived.set()
 

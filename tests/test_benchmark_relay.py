@@ -27,7 +27,7 @@ def test_every_side_of_the_flood_is_measured(printed, monkeypatch):
     relay.callbacks(rounds=1, seconds=0.4)
     figures = printed()
     assert {name for name in figures if name.startswith("callback")} == {
-        "callback_vs_sdk", "callback10_vs_sdk", "callback10_total_vs_sdk",
+        "callback_vs_sdk", "callback10_vs_sdk", "callback10_vs_sdk10", "callback10_total_vs_sdk",
         "callback_vs_bare_loop",
     }  # fmt: skip
     assert all(figures[name]["ratio"] > 0 for name in figures if name.startswith("callback"))

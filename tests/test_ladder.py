@@ -120,7 +120,8 @@ def test_a_line_shows_the_bars_of_each_interval(history, anchor_s):
     """What a consumer is shown at any moment, and what it is told has changed, is exact."""
     line, alone = Line("k", "4.1!2885", anchor_s), everyone(anchor_s)
     line.hold(list(Interval))
-    screen = line.watches[1] = Screen(line)
+    screen = Screen(line)
+    line.shown = (screen,)
     heard = False
     for number, event in enumerate(ticks(history)):
         if event == "gap":

@@ -15,9 +15,11 @@ from breeze_lab import clock
 from breeze_lab.bars import Interval
 from breeze_lab.errors import SubscriptionRefused
 from breeze_lab.relay import JSON, MSGPACK
-from breeze_lab.relay.consumers import Consumer
+from breeze_lab.relay.audience import Audiences
+from breeze_lab.relay.consumers import Consumer, Watch
 from breeze_lab.relay.hub import Hub
-from breeze_lab.relay.market import Codec, Line, Sample
+from breeze_lab.relay.market import Codec, Line
+from breeze_lab.ticks import Tick
 
 OPEN = int(datetime(2026, 11, 20, 9, 15, tzinfo=ZoneInfo("Asia/Kolkata")).timestamp())
 SECONDS = {Interval.S1}
@@ -58,6 +60,43 @@ def read(consumer):
     return [module.decode(message) for message in consumer.messages()]
 
 
+def quote(number):
+    """Return a tick that says so in its volume."""
+    return Tick("4.1!1", clock.from_epoch(OPEN), 100, 100, 100, 100, 100, volume=number)
+
+
+class Instruments:
+    """Lines that consumers watch, without a hub."""
+
+    def __init__(self, *consumers, keys="abc", every=True):
+        self.audiences = Audiences(uncut=1)
+        self.lines = {key: Line(key, f"4.1!{key}", 33_300) for key in keys}
+        self.sent = dict.fromkeys(keys, 0)
+        self.order = 0
+        for consumer in consumers:
+            self.watch(consumer, keys, every=every)
+
+    def watch(self, consumer, keys, *, every=True):
+        """Let a consumer hear of more keys."""
+        for key in keys:
+            watch = self.lines[key].watches[consumer.number] = Watch(consumer, self.lines[key])
+            watch.ticks, watch.every = True, every
+            self.audiences.settle(self.lines[key])
+
+    def leave(self, consumer, key):
+        """Let it hear no more of one."""
+        del self.lines[key].watches[consumer.number]
+        self.audiences.settle(self.lines[key])
+        consumer.forget(key)
+
+    def tick(self, key):
+        """Let a key tick."""
+        self.order += 1
+        self.sent[key] += 1
+        self.lines[key].take(quote(self.order), self.sent[key], 1, 0, self.order)
+        self.audiences.heard()
+
+
 #: "tick" of one of three keys, a control message, or the socket becoming writable.
 moves = st.lists(st.sampled_from(["a", "b", "c", "control", "flush"]), max_size=150)
 
@@ -67,20 +106,20 @@ moves = st.lists(st.sampled_from(["a", "b", "c", "control", "flush"]), max_size=
 def test_every_sequence_is_delivered_or_reported_lost_once(moves, limit):
     """Whatever happens between writes, sequences come in order, without hole or repetition."""
     consumer = Consumer(1, Codec(MSGPACK), limit)
-    sent, told, messages = {"a": 0, "b": 0, "c": 0}, {"a": 0, "b": 0, "c": 0}, []
+    instruments = Instruments(consumer)
+    sent, told, messages = instruments.sent, {"a": 0, "b": 0, "c": 0}, []
     for move in [*moves, "flush"]:
         if move == "flush":
             messages += read(consumer)
         elif move == "control":
             consumer.post({"op": "state"})
         else:
-            sent[move] += 1
-            consumer.take(Sample(move, sent[move], (move, sent[move])), every=True)
+            instruments.tick(move)
     for message in messages:
         for key, first, last, _ in message.get("lost", ()):
             assert first == told[key] + 1
             told[key] = last
-        for key, sequence in message.get("ticks", ()):
+        for key, sequence, *_ in message.get("ticks", ()):
             assert sequence == told[key] + 1
             told[key] = sequence
     assert told == sent
@@ -92,13 +131,14 @@ def test_every_sequence_is_delivered_or_reported_lost_once(moves, limit):
 def test_sleeper_wakes_to_the_newest_tick_of_each_key(keys):
     """A full queue keeps the newest tick of every key, and its memory is bounded."""
     consumer = Consumer(1, Codec(JSON), limit=10)
-    count = dict.fromkeys("abc", 0)
+    instruments = Instruments(consumer)
     for key in keys:
-        count[key] += 1
-        consumer.take(Sample(key, count[key], (key, count[key])), every=True)
+        instruments.tick(key)
         assert consumer.waiting <= 10
     (batch,) = read(consumer)
-    assert dict(batch["ticks"]) == {k: n for k, n in count.items() if n}
+    assert {row[0]: row[1] for row in batch["ticks"]} == {
+        k: n for k, n in instruments.sent.items() if n
+    }
     assert sum(last - first + 1 for _, first, last, _ in batch["lost"]) + len(
         batch["ticks"]
     ) == len(keys)
@@ -108,18 +148,93 @@ def test_sleeper_wakes_to_the_newest_tick_of_each_key(keys):
 def test_latest_keeps_one_tick_per_key():
     """A conflated consumer gets the newest tick and no loss notice."""
     consumer = Consumer(1, Codec(JSON))
-    for sequence in range(1, 50):
-        consumer.take(Sample("a", sequence, ("a", sequence)), every=False)
-    assert read(consumer) == [{"op": "batch", "ticks": [["a", 49]]}]
+    instruments = Instruments(consumer, every=False)
+    for _ in range(49):
+        instruments.tick("a")
+    (batch,) = read(consumer)
+    assert batch.keys() == {"op", "ticks"}
+    assert [row[:2] for row in batch["ticks"]] == [["a", 49]]
 
 
 def test_control_messages_keep_their_place_between_ticks():
     """What was queued before a snapshot is sent before it, what comes later after it."""
     consumer = Consumer(1, Codec(JSON))
-    consumer.take(Sample("a", 1, ("a", 1)), every=True)
+    instruments = Instruments(consumer)
+    instruments.tick("a")
     consumer.post({"op": "snapshot"})
-    consumer.take(Sample("a", 2, ("a", 2)), every=True)
+    instruments.tick("a")
     assert [message["op"] for message in read(consumer)] == ["batch", "snapshot", "batch"]
+
+
+#: Of each of four consumers the keys it hears at first, and then ticks, flushes and moves.
+crowds = st.lists(st.sets(st.sampled_from("abc")), min_size=4, max_size=4)
+turns = st.lists(
+    st.one_of(
+        st.tuples(st.just("tick"), st.sampled_from("abc")),
+        st.tuples(st.sampled_from(["flush", "control"]), st.integers(0, 3)),
+        st.tuples(st.sampled_from(["watch", "leave"]), st.integers(0, 3), st.sampled_from("abc")),
+    ),
+    max_size=80,
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(crowds, turns, st.sampled_from([1, 4, 1000]))
+def test_who_shares_ticks_hears_what_it_would_hear_alone(crowds, turns, uncut):  # noqa: C901
+    """Whoever else listens, each consumer gets every tick of what it watches, in their order."""
+    consumers = [Consumer(n, Codec((JSON, MSGPACK)[n % 2])) for n in range(4)]
+    instruments = Instruments()
+    instruments.audiences = Audiences(uncut)
+    held, due, heard = [set() for _ in consumers], [[] for _ in consumers], [[] for _ in consumers]
+
+    def flush(number):
+        for message in read(consumers[number]):
+            heard[number] += [(row[0], row[1], row[17]) for row in message.get("ticks", ())]
+            heard[number] += ["control"] if message["op"] == "state" else []
+
+    for number, keys in enumerate(crowds):
+        held[number] |= keys
+        instruments.watch(consumers[number], sorted(keys))
+    for turn in turns:
+        match turn:
+            case ("tick", key):
+                instruments.tick(key)
+                for number, keys in enumerate(held):
+                    if key in keys:
+                        due[number].append((key, instruments.sent[key], instruments.order))
+                        assert consumers[number].wake.is_set()
+            case ("flush", number):
+                flush(number)
+            case ("control", number):
+                consumers[number].post({"op": "state"})
+                due[number].append("control")
+            case ("watch", number, key) if key not in held[number]:
+                held[number].add(key)
+                instruments.watch(consumers[number], key)
+            case ("leave", number, key) if key in held[number]:
+                flush(number)  # what still waits of it would be gone
+                held[number].remove(key)
+                instruments.leave(consumers[number], key)
+    for number, consumer in enumerate(consumers):
+        flush(number)
+        assert heard[number] == due[number]
+        assert consumer.waiting == 0
+        assert len(consumer.audiences) <= len(held[number])
+
+
+def test_who_gets_the_same_ticks_gets_the_same_bytes():
+    """Consumers written to in one moment share what was encoded, however many ticks it holds."""
+    consumers = [Consumer(n, Codec(MSGPACK), limit=100_000) for n in range(3)]
+    instruments = Instruments(*consumers)
+    last = 0
+    for upto in (9, 40, 70_000):
+        for number in range(last, upto):
+            instruments.tick("abc"[number % 3])
+        told = [consumer.messages() for consumer in consumers]
+        assert told[0] == told[1] == told[2]
+        (batch,) = map(msgspec.msgpack.decode, told[0])
+        assert [row[17] for row in batch["ticks"]] == list(range(last + 1, upto + 1))
+        last = upto
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import struct
 
 import pytest
@@ -14,7 +15,7 @@ from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
 
 from breeze_lab.relay import wire
-from breeze_lab.relay.flow import Flow
+from breeze_lab.relay.flow import Flow, Inflow
 
 
 def frame(content: bytes, head: int = 0x81) -> bytes:
@@ -27,7 +28,10 @@ def frame(content: bytes, head: int = 0x81) -> bytes:
     return bytes([head, 127]) + struct.pack(">Q", length) + content
 
 
-async def read(data: bytes, cuts: list[int], *, tapped: bool = True) -> list[bytes]:
+async def read(
+    data: bytes, cuts: list[int], *, tapped: bool = True, kind: type[Flow] = Flow,
+    max_size: int = 2**17,
+) -> list[bytes]:  # fmt: skip
     """Send raw bytes in pieces; return what came, the tap's messages marked with a ``t``."""
     got: list[bytes] = []
 
@@ -42,16 +46,15 @@ async def read(data: bytes, cuts: list[int], *, tapped: bool = True) -> list[byt
         await asyncio.sleep(0.005)
         socket.transport.close()
 
-    def tap(message: bytes) -> bool:
-        if message.startswith(b"s"):
-            got.append(b"t" + message)
-            return True
-        return False
+    def tap(some: list[bytes]) -> int:
+        taken = list(itertools.takewhile(lambda message: message.startswith(b"s"), some))
+        got.extend(b"t" + message for message in taken)
+        return len(taken)
 
     async with serve(talk, "127.0.0.1", 0, compression=None) as server:
         port = server.sockets[0].getsockname()[1]
         async with connect(
-            f"ws://127.0.0.1:{port}/", compression=None, create_connection=Flow, max_size=2**17,
+            f"ws://127.0.0.1:{port}/", compression=None, create_connection=kind, max_size=max_size,
             proxy=None, close_timeout=0.1,
         ) as socket:  # fmt: skip
             assert isinstance(socket, Flow)
@@ -61,6 +64,8 @@ async def read(data: bytes, cuts: list[int], *, tapped: bool = True) -> list[byt
             with contextlib.suppress(ConnectionClosed):
                 while True:
                     got.append(await socket.recv(decode=False))
+                    untapped = sum(not one.startswith(b"t") for one in got)
+                    assert untapped <= socket.passed
     return got
 
 
@@ -86,6 +91,21 @@ def test_every_message_arrives_however_the_bytes_are_cut(sent, cuts, pinged):
     assert [one for one in plain if not one.startswith(b"s")] == [
         one for one in sent if not one.startswith(b"s")
     ]
+
+
+@pytest.mark.parametrize("cuts", [[], [1] * 40, [7, 300_000, 70_000] * 20], ids=["", "1", "many"])
+def test_long_messages_pass_through_between_those_of_the_tap(cuts):
+    """A binary message of any length arrives; one longer than a tap takes is not gathered here."""
+    small, long, longer = b"s", b"s" * 300_000, b"s" * (2**20 + 1)
+    sent = [small, long, b"o", longer, small, b"o" * 100_000, longer, long]
+    data = b"".join(frame(one, 0x82) for one in sent)
+    got = asyncio.run(read(data, cuts, kind=Inflow, max_size=2**22))
+    assert [one for one in got if one.startswith(b"t")] == [
+        b"t" + one for one in (small, long, small, long)
+    ]
+    assert [one for one in got if not one.startswith(b"t")] == [
+        b"o", longer, b"o" * 100_000, longer,
+    ]  # fmt: skip
 
 
 def test_one_byte_at_a_time_is_enough():

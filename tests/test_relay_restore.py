@@ -19,7 +19,7 @@ from breeze_lab.relay import JSON, wal
 from breeze_lab.relay.hub import Hub
 from breeze_lab.relay.journal import RESTARTED
 from breeze_lab.relay.logbook import Logbook
-from breeze_lab.relay.market import Codec, Line
+from breeze_lab.relay.market import Codec, Line, tick_rows
 from breeze_lab.relay.restore import recover
 from breeze_lab.ticks import decode_frame
 
@@ -87,7 +87,7 @@ def test_restored_bars_are_those_that_were_built(tmp_path_factory, steps, labels
     assert past.sequences.get(ROOM, 0) == sequence
     if sequence:
         found = past.lines[KEY, ROOM, 33_300]
-        assert found.last.values == line.last.values
+        assert tick_rows([found.last]) == tick_rows([line.last])
         for interval in line.series:
             assert rows(found, interval) == rows(line, interval)
 
@@ -218,6 +218,7 @@ async def test_what_memory_lacks_is_read_from_the_log(hub, monkeypatch):
     from breeze_lab.relay import journal
 
     monkeypatch.setattr(journal, "_RECENT", 3)
+    monkeypatch.setattr(journal, "_SLACK", 1)
     monkeypatch.setattr(journal, "_MOST_AGAIN", 8)
     only, _ = await hub([quote(0, 100, n) for n in range(12)])
     for after, expected, lost in (

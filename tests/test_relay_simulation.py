@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import operator
 import os
 import shutil
 import tempfile
@@ -28,6 +29,7 @@ from breeze_lab.relay import journal
 from breeze_lab.relay.consumers import _Pending
 from breeze_lab.relay.gaps import Gaps
 from breeze_lab.relay.hub import Hub
+from breeze_lab.relay.intake import Intake
 from breeze_lab.relay.journal import Journal
 from breeze_lab.relay.lives import Lives
 from breeze_lab.relay.report import Report
@@ -312,13 +314,12 @@ def test_a_seed_tells_the_same_story_twice(quick_home, monkeypatch, recorders):
 
 
 def swallow_some(monkeypatch, _recorders):
-    take, count = Hub.on_stock, itertools.count(1)
+    take, count = Intake.take, itertools.count(1)
 
-    def forgetful(self, raw):
-        if next(count) % 100:
-            take(self, raw)
+    def forgetful(self, raws, **options):
+        take(self, [raw for raw in raws if next(count) % 100], **options)
 
-    monkeypatch.setattr(Hub, "on_stock", forgetful)
+    monkeypatch.setattr(Intake, "take", forgetful)
 
 
 def keep_what_the_dead_held(monkeypatch, _recorders):
@@ -357,17 +358,20 @@ def drop_in_silence(monkeypatch, _recorders):
 
 
 def drop_what_comes_late(monkeypatch, _recorders):
-    take = Hub.on_stock
+    take = Intake.take
     newest = {}
 
-    def strict(self, raw):
-        frame = raw.decode().split(",")
-        number = int(frame[9])
-        if number >= newest.get((self, frame[0]), 0):
-            newest[self, frame[0]] = number
-            take(self, raw)
+    def is_new(intake, raw):
+        room, number = operator.itemgetter(0, 9)(raw.decode().split(","))
+        newer = int(number) >= newest.get((intake, room), 0)
+        if newer:
+            newest[intake, room] = int(number)
+        return newer
 
-    monkeypatch.setattr(Hub, "on_stock", strict)
+    def strict(self, raws, **options):
+        take(self, [raw for raw in raws if is_new(self, raw)], **options)
+
+    monkeypatch.setattr(Intake, "take", strict)
 
 
 def count_each_frame(monkeypatch, _recorders):

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import logging
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from breeze_lab import errors, processes
 from breeze_lab.feed import rows
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from breeze_lab.bars import Interval
     from breeze_lab.feed.subscription import Delivery, FeedEvent, Subscription
     from breeze_lab.feed.ticks import Batch, FeedTick
+    from breeze_lab.relay.flow import Inflow
     from breeze_lab.settings import Folders
 
 __all__ = ["ORDERS", "Entry", "FeedLoop"]
@@ -115,7 +117,9 @@ class FeedLoop:
         self._folders = folders
         self._name = name
         self._encode = msgspec.msgpack.Encoder().encode
-        self._decode, self._place = ticks.decode, ticks.place
+        self._decode, self._place, self._is_batch = ticks.decode, ticks.place, ticks.is_batch
+        self._read = 0  # messages of the connection that were not tapped
+        self._broken: Exception | None = None  # why we ended it
         self._welcomed = asyncio.Event()
         self._changed = asyncio.Event()
         self._socket: ClientConnection | None = None
@@ -215,21 +219,45 @@ class FeedLoop:
         from websockets.exceptions import ConnectionClosedOK, WebSocketException  # noqa: PLC0415
         from websockets.typing import Subprotocol  # noqa: PLC0415
 
+        from breeze_lab.relay.flow import Inflow  # noqa: PLC0415
+
         try:
             async with unix_connect(
                 str(self._folders.socket("relay")), "ws://relay/", compression=None,
                 subprotocols=[Subprotocol("breeze-lab.1.msgpack")], ping_interval=None,
                 max_size=_LARGEST_MESSAGE, close_timeout=0.5, open_timeout=5,
+                create_connection=Inflow,
             ) as socket:  # fmt: skip
-                self._socket = socket
+                self._socket, self._broken = socket, None
+                inflow = cast("Inflow", socket)
+                inflow.tap = functools.partial(self._tap, inflow)
+                self._read = 0
                 hello = {"op": "hello", "client": self._name, "flush_ms": _FLUSH_MS}
                 await self._send(hello)
                 while True:
                     await self._take(self._decode(await socket.recv(decode=False)))
+                    self._read += 1
         except ConnectionClosedOK:
             return
         except WebSocketException as exc:
-            raise ConnectionError(str(exc)) from exc
+            raise (self._broken or ConnectionError(str(exc))) from exc
+
+    def _tap(self, socket: Inflow, messages: list[bytes]) -> int:
+        """Take the batches before anything else, unless they would overtake what is not read."""
+        if socket.passed != self._read:
+            return 0
+        try:
+            for number, message in enumerate(messages):
+                if not self._is_batch(message):
+                    return number
+                batch = self._decode(message)
+                assert not isinstance(batch, dict)
+                self._batch(batch)
+        except Exception as exc:  # noqa: BLE001 - it is raised where the connection is kept
+            self._broken = exc
+            socket.tap = None
+            socket.transport.abort()
+        return len(messages)
 
     async def _send(self, message: dict[str, Any]) -> None:
         if self._socket is None:
@@ -416,17 +444,18 @@ class FeedLoop:
     def _ticks(self, ticks: Iterable[FeedTick], events: dict[Entry, list[FeedEvent]]) -> None:
         """Sort the ticks of a batch: what `_hearing` says, without its price for each."""
         place, by_key = self._place, self._by_key
+        found: list[FeedEvent] = []
+        of: Entry | None = None  # whose events `found` are
         for tick in ticks:
             key, sequence = tick.key, tick.sequence
             for entry in by_key.get(key, ()):
                 seen = entry.seen
-                if entry.live and entry.ticks and sequence > seen.get(key, 0):
+                if sequence > seen.get(key, 0) and entry.live and entry.ticks:
                     seen[key] = sequence
-                    place(tick, entry.rooms[key])
-                    if entry in events:
-                        events[entry].append(tick)
-                    else:
-                        events[entry] = [tick]
+                    place(tick, "room", entry.rooms[key])
+                    if entry is not of:
+                        of, found = entry, events.setdefault(entry, [])
+                    found.append(tick)
 
     def _living(self, key: str, interval: Interval | None = None) -> list[Entry]:
         """Return the subscriptions of `key`, with its bars, that have had their snapshot."""

@@ -15,7 +15,7 @@ from breeze_lab.ticks import Tick, moment
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = ["Batch", "FeedTick", "decode", "from_row", "place"]
+__all__ = ["Batch", "FeedTick", "decode", "from_row", "is_batch", "place"]
 
 #: Columns of the door's row after `received_ms`.
 _QUOTED: Final = 14
@@ -147,19 +147,23 @@ def decode(data: bytes) -> Batch | dict[str, Any]:
     msgspec.MsgspecError
         When it is none.
     """
-    if data[1 : 1 + len(_BATCH)] == _BATCH:
+    if is_batch(data):
         return _batch(data)
     message: dict[str, Any] = _loose(data)
     return message
 
 
-def place(tick: FeedTick, room: str) -> None:
-    """Tell a tick of a batch its room, which the door does not repeat."""
-    msgspec.structs.force_setattr(tick, "room", room)
+def is_batch(data: bytes) -> bool:
+    """Say whether a message of the door is a batch."""
+    return data[1 : 1 + len(_BATCH)] == _BATCH
+
+
+#: ``place(tick, "room", room)`` tells a tick of a batch its room, which the door does not repeat.
+place: Final = msgspec.structs.force_setattr
 
 
 def from_row(row: list[Any], room: str) -> FeedTick:
     """Return the value of a tick row of the instrument with `room`."""
     value = msgspec.convert(row, FeedTick)
-    place(value, room)
+    place(value, "room", room)
     return value

@@ -16,8 +16,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from breeze_lab.relay.audience import Cut, merged, packed
+
 if TYPE_CHECKING:
     from breeze_lab.bars import Interval
+    from breeze_lab.relay.audience import Audience
     from breeze_lab.relay.market import Codec, Line, Row, Sample, Series
 
 __all__ = ["QUEUE_LIMIT", "Consumer", "Watch"]
@@ -48,9 +51,12 @@ class Watch:
         self.intervals: set[Interval] = set()
 
     def offer(self, sample: Sample, changed: dict[Interval, int | None]) -> None:
-        """Queue what this consumer wants of a tick and the bars it changed."""
-        if self.ticks:
-            self.consumer.take(sample, every=self.every)
+        """Queue what this consumer wants of the newest tick and the bars it changed.
+
+        Every tick comes by another way, an `Audience`.
+        """
+        if self.ticks and not self.every:
+            self.consumer.take(sample)
         if self.intervals:
             self._offer_bars(changed)
 
@@ -66,7 +72,7 @@ class Watch:
 class _Pending:
     """What one batch will hold; its losses lie before its ticks."""
 
-    samples: list[Sample] = field(default_factory=list)
+    cuts: list[Cut] = field(default_factory=list)
     latest: dict[str, Sample] = field(default_factory=dict)
     series: dict[Series, int] = field(default_factory=dict)
     bars: list[Row] = field(default_factory=list)
@@ -76,9 +82,14 @@ class _Pending:
 
     def __bool__(self) -> bool:
         return bool(
-            self.samples or self.latest or self.series or self.bars or self.lost or self.gaps
+            self.cuts or self.latest or self.series or self.bars or self.lost or self.gaps
             or self.books
         )  # fmt: skip
+
+    @property
+    def ticks(self) -> int:
+        """Those of whoever wants every one."""
+        return sum(len(cut.samples) for cut in self.cuts)
 
     def freeze_bars(self) -> None:
         """Read the bars now, because a control message follows."""
@@ -88,25 +99,23 @@ class _Pending:
 
     def conflate(self) -> int:
         """Keep the newest sample of each key and name the rest lost; return how many."""
-        newest = {sample.key: sample for sample in self.samples}
-        dropped = [sample for sample in self.samples if newest[sample.key] is not sample]
-        for sample in dropped:
-            known = self.lost.get(sample.key)
+        samples = merged(self.cuts)
+        newest = {sample[1]: sample for sample in samples}
+        dropped = [sample for sample in samples if newest[sample[1]] is not sample]
+        for _, key, sequence, *_ in dropped:
+            known = self.lost.get(key)
             if known is None:
-                self.lost[sample.key] = [
-                    sample.key, sample.sequence, sample.sequence, "consumer too slow",
-                ]  # fmt: skip
+                self.lost[key] = [key, sequence, sequence, "consumer too slow"]
             else:
-                known[2] = sample.sequence
-        self.samples = list(newest.values())
+                known[2] = sequence
+        self.cuts = [Cut(0, list(newest.values()))] if newest else []
         return len(dropped)
 
     def message(self, codec: Codec) -> dict[str, Any]:
         self.freeze_bars()
         message: dict[str, Any] = {"op": "batch"}
-        samples = [*self.samples, *self.latest.values()]
-        if samples:
-            message["ticks"] = [sample.encoded(codec) for sample in samples]
+        if self.cuts or self.latest:
+            message["ticks"] = packed(self.cuts, self.latest.values(), codec)
         if self.bars:
             message["bars"] = [row.encoded(codec) for row in self.bars]
         if self.lost:
@@ -141,6 +150,8 @@ class Consumer:
         self.watches: dict[str, Watch] = {}
         self.delivered = 0
         self.lost = 0
+        #: Those it is a member of, in which ticks may wait for it.
+        self.audiences: list[Audience] = []
         self.wake = asyncio.Event()
         self._sealed: deque[_Pending | dict[str, Any]] = deque()
         self._open = _Pending()
@@ -150,25 +161,35 @@ class Consumer:
     @property
     def waiting(self) -> int:
         """Ticks queued and not sent."""
-        return self._waiting
+        return self._waiting + sum(len(audience.open) for audience in self.audiences)
 
     @property
     def overrun(self) -> bool:
         """Whether so many answers wait that nobody can be reading them."""
         return len(self._sealed) > _CONTROL_LIMIT
 
-    def take(self, sample: Sample, *, every: bool) -> None:
-        """Queue one tick."""
-        if every:
-            self._open.samples.append(sample)
-            self._waiting += 1
-            if self._waiting > self.limit:
-                self._conflate()
-        else:
-            self._open.latest[sample.key] = sample
-        if not self._roused:  # many ticks, one alarm
+    def take(self, sample: Sample) -> None:
+        """Queue the newest tick of a key; it takes the place of one that waits."""
+        self._open.latest[sample[1]] = sample
+        self.rouse()
+
+    def take_cut(self, cut: Cut) -> None:
+        """Queue ticks that came to one of its audiences."""
+        self._open.cuts.append(cut)
+        self._waiting += len(cut.samples)
+        if self._waiting > self.limit:
+            self._conflate()
+
+    def rouse(self) -> None:
+        """Wake whoever writes; many ticks, one alarm."""
+        if not self._roused:
             self._roused = True
             self.wake.set()
+
+    def _gather(self) -> None:
+        """Queue what waits in its audiences."""
+        for audience in self.audiences:
+            audience.cut()
 
     def take_bars(self, series: Series, since_s: int) -> None:
         """Queue the bars of `series` that opened at `since_s` or later."""
@@ -188,13 +209,15 @@ class Consumer:
 
     def take_gap(self, row: list[Any]) -> None:
         """Queue what became of a gap; see `breeze_lab.relay.ledger.Entry.row`."""
-        if self._open.samples:  # which came before it
+        self._gather()
+        if self._open.cuts:  # which came before it
             self._seal()
         self._open.gaps.append(row)
         self.wake.set()
 
     def post(self, message: dict[str, Any]) -> None:
         """Queue a control message behind everything queued so far."""
+        self._gather()
         if self._open:
             self._seal()
         self._sealed.append(message)
@@ -207,10 +230,12 @@ class Consumer:
 
     def forget(self, key: str) -> None:
         """Drop the updates of `key` that still wait, because nobody wants them now."""
+        self._gather()
         pending = self._open
-        kept = [sample for sample in pending.samples if sample.key != key]
-        self._waiting -= len(pending.samples) - len(kept)
-        pending.samples = kept
+        cuts = [Cut(cut.audience, [one for one in cut.samples if one[1] != key])
+                for cut in pending.cuts]  # fmt: skip
+        self._waiting -= pending.ticks - sum(len(cut.samples) for cut in cuts)
+        pending.cuts = [cut for cut in cuts if cut.samples]
         pending.latest.pop(key, None)
         pending.lost.pop(key, None)
         pending.books.pop(key, None)
@@ -221,6 +246,7 @@ class Consumer:
         """Return everything queued, encoded, in order."""
         self.wake.clear()
         self._roused = False
+        self._gather()
         encoded: list[bytes] = []
         while self._sealed:
             item = self._sealed.popleft()
@@ -236,8 +262,9 @@ class Consumer:
         return encoded
 
     def _count(self, pending: _Pending) -> None:
-        self._waiting -= len(pending.samples)
-        self.delivered += len(pending.samples) + len(pending.latest)
+        ticks = pending.ticks
+        self._waiting -= ticks
+        self.delivered += ticks + len(pending.latest)
 
     def _conflate(self) -> None:
         dropped = self._open.conflate()

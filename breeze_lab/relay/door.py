@@ -19,8 +19,10 @@ from websockets.exceptions import ConnectionClosed
 from breeze_lab.bars import Interval
 from breeze_lab.errors import BreezeLabError, FeedError, SettingsError, SubscriptionRefused
 from breeze_lab.relay import JSON, MSGPACK, messages, metrics
+from breeze_lab.relay.beat import Beat
 from breeze_lab.relay.books import is_depth
 from breeze_lab.relay.market import Codec
+from breeze_lab.relay.outflow import Outflow
 from breeze_lab.relay.shared import refuse_ended
 from breeze_lab.relay.upstream import Login
 from breeze_lab.settings import Endpoints
@@ -62,6 +64,7 @@ class Door:
         self._on_login = on_login
         self._connections: set[ServerConnection] = set()
         self._budget = metrics.Budget()
+        self._beat = Beat()
 
     @contextlib.asynccontextmanager
     async def open(self, path: Path) -> AsyncIterator[None]:
@@ -69,6 +72,7 @@ class Door:
         # No pings: a kernel busy for minutes lives, and a dead one ends its socket.
         server = await unix_serve(
             self._serve, sock=_listen(path), subprotocols=[MSGPACK, JSON], compression=None,
+            create_connection=Outflow,
             max_size=LARGEST_MESSAGE, ping_interval=None, close_timeout=1.0, server_header=None,
         )  # fmt: skip
         try:
@@ -110,10 +114,14 @@ class Door:
                 await consumer.wake.wait()
                 # The first message after a pause leaves at once, a flood is batched.
                 await asyncio.sleep(max(0.0, not_before - loop.time()))
-                not_before = loop.time() + consumer.flush_s
+                told = consumer.delivered
                 # In the log first: whatever anybody was told survives a kill.
                 self.hub.journal.commit()
-                for message in consumer.messages():
+                messages = consumer.messages()
+                not_before = self._beat.after(
+                    loop.time(), consumer.flush_s, consumer.delivered - told
+                )
+                for message in messages:
                     await connection.send(message, text=consumer.codec.text)
 
     async def _answer(self, consumer: Consumer, data: str | bytes) -> None:

@@ -18,9 +18,12 @@ from breeze_lab import __version__
 from breeze_lab.errors import BadResponse, LoginError, SubscriptionRefused
 from breeze_lab.frames import Quote, decode
 from breeze_lab.relay import PROTOCOL
+from breeze_lab.relay.audience import Audiences
 from breeze_lab.relay.consumers import Consumer, Watch
 from breeze_lab.relay.gaps import Gaps
+from breeze_lab.relay.intake import Intake
 from breeze_lab.relay.lives import Lives
+from breeze_lab.relay.market import tick_rows
 from breeze_lab.relay.quarantine import Quarantine
 from breeze_lab.relay.report import Report
 from breeze_lab.relay.sides import Sides
@@ -67,7 +70,12 @@ class Hub:
 
     def __init__(self, logs: Path | None = None, ledger: Ledger | None = None) -> None:
         """Know no instrument and no consumer."""
-        self.upstream = Upstream(self, {"stock": self.on_stock})
+        self._by_room: dict[str, list[Line]] = {}
+        #: Ticks by room; counting goes on when a room is left and joined again.
+        self._sequences: dict[str, int] = {}
+        self.audiences = Audiences()
+        self._intake = Intake(self, self._by_room, self._sequences)
+        self.upstream = Upstream(self, {"stock": self.on_stock}, many=self._intake.take)
         self.consumers: dict[int, Consumer] = {}
         #: Names this life of the relay; sequences go on from one to the next.
         self.life = secrets.token_hex(8)
@@ -85,9 +93,6 @@ class Hub:
         self.market: str | None = None
         self._lines: dict[Identity, Line] = {}
         self._trouble_told = ""
-        self._by_room: dict[str, list[Line]] = {}
-        #: Ticks by room; counting goes on when a room is left and joined again.
-        self._sequences: dict[str, int] = {}
         self._numbers = 0
         self.lives = Lives(
             logs, self.life, lines=self._lines, by_room=self._by_room,
@@ -205,6 +210,7 @@ class Hub:
             watch.line.hold(intervals - watch.intervals)
             watch.intervals |= intervals
             lines.append(watch.line)
+            self.audiences.settle(watch.line)
             if len(watch.line.series) > known:
                 self.lives.note_line(watch.line)
         wishes, unknown = self.lives.wishes(wanted, after if after and ticks else {}, life)
@@ -212,9 +218,7 @@ class Hub:
             {
                 "op": "snapshot",
                 "id": request_id,
-                "ticks": [
-                    line.last.encoded(consumer.codec) for line in lines if line.last is not None
-                ],
+                "ticks": [*tick_rows(line.last for line in lines if line.last is not None)],
                 "bars": [
                     row.encoded(consumer.codec)
                     for line in lines
@@ -227,7 +231,7 @@ class Hub:
             }
         )
         if every:
-            for batch in self.journal.again(wishes, self._sequences, older or {}, consumer.codec):
+            for batch in self.journal.again(wishes, self._sequences, older or {}):
                 consumer.post(batch)
         self.upstream.join(rooms)
         self.sides.books.hold(consumer, books)
@@ -241,6 +245,7 @@ class Hub:
             if watch is None:
                 continue
             del watch.line.watches[consumer.number]
+            self.audiences.settle(watch.line)
             watch.line.release(watch.intervals)
             watch.line.idle_since = time.monotonic()
             consumer.forget(key)
@@ -285,7 +290,7 @@ class Hub:
                 if line.anchor_s == anchor_s and interval in line.series
             }
             found[key] = {
-                "tick": None if last is None else last.encoded(codec),
+                "tick": None if last is None else tick_rows([last])[0],
                 "bars": [row.encoded(codec) for series in held.values() for row in series.rows()],
             }
         return {"market": self.market, "found": found}
@@ -393,27 +398,8 @@ class Hub:
         self.quarantine.add("stock", reason)
 
     def on_stock(self, raw: bytes) -> None:
-        """Decode one frame, once, and hand it to the lines of its room."""
-        self.frames += 1
-        try:
-            value = decode(raw)
-        except BadResponse as exc:
-            self.on_malformed(str(exc))
-            return
-        lines = self._by_room.get(value.room)
-        received_ms = time.time_ns() // 1_000_000
-        if lines is None or not isinstance(value, (Quote, Tick)):
-            self.unasked += not self.sides.take(value, received_ms)
-            return
-        if value.room in self.lives.silent:
-            self.gaps.restarted(value.room, self.lives.silent.pop(value.room))
-        if value.room in self.gaps.open_rooms:
-            self.gaps.heard(value.room, received_ms, value)
-        sequence = self.lives.take(value.room, received_ms, raw)
-        for line in lines:
-            line.take(value, sequence, self.upstream.epoch, received_ms)
-        if self.tap is not None:
-            self.tap(value.room, sequence, received_ms, raw)
+        """Take one frame of the stream; see `breeze_lab.relay.intake`."""
+        self._intake.take((raw,), strict=True)
 
     # -- the bus ----------------------------------------------------------
 
@@ -467,9 +453,10 @@ class Hub:
             return
         _, epoch, sequence, received_ms, raw = record
         self._sequences[room] = sequence
-        self.journal.frame(room, sequence, epoch, received_ms, raw)
+        order = self.journal.frame(room, sequence, epoch, received_ms, raw)
         for line in lines:
-            line.take(value, sequence, epoch, received_ms)
+            line.take(value, sequence, epoch, received_ms, order)
+        self.audiences.heard()
 
     def on_bus_missing(self, room: str, first: int, last: int) -> None:
         """Tell whoever wants the ticks of a room which of them cannot be had any more."""

@@ -21,7 +21,7 @@ from breeze_lab.relay import wire
 from breeze_lab.relay.flow import Flow
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 __all__ = [
     "MUTE_PATIENCE_S", "SOCKET_IO", "Link", "LinkBusy", "LinkRefused", "open_link",
@@ -269,7 +269,10 @@ class Link:
                 raise ConnectionResetError(event.reason)
 
     async def read(
-        self, takers: Mapping[str, Callable[[bytes], None]], on_malformed: Callable[[str], None]
+        self,
+        takers: Mapping[str, Callable[[bytes], None]],
+        on_malformed: Callable[[str], None],
+        many: Callable[[Sequence[bytes]], None] | None = None,
     ) -> str:
         """Hand every event in order to its taker until the link ends; return why it ended.
 
@@ -278,18 +281,18 @@ class Link:
         takers
             Who takes the first argument of an event, the JSON text that came, by the event's
             name. Events of other names mean nothing to us.
+        many
+            Takes the ``stock`` events that came together, instead of their taker; never raises.
         """
-        on_stock = takers.get("stock")
 
-        def tap(message: bytes) -> bool:
-            raw = wire.stock(message)
-            if raw is None or on_stock is None:
-                return False
-            self._heard_at = self._loop.time()
-            on_stock(raw)
-            return True
+        def tap(messages: list[bytes]) -> int:
+            raws = wire.stocks(messages)
+            if raws and many is not None:
+                self._heard_at = self._loop.time()
+                many(raws)
+            return len(raws)
 
-        self._socket.tap = tap
+        self._socket.tap = None if many is None else tap
         while True:
             event = await self._next()
             if type(event) is wire.Received:

@@ -126,12 +126,6 @@ class Lives:
 
     # -- frames -----------------------------------------------------------
 
-    def take(self, room: str, received_ms: int, raw: bytes) -> int:
-        """Count one frame of a room and put it into the log; return its sequence."""
-        sequence = self._sequences[room] = self._sequences.get(room, 0) + 1
-        self.journal.frame(room, sequence, self._upstream.epoch, received_ms, raw)
-        return sequence
-
     def note_gap(self, room: str, from_ms: int, to_ms: int, cause: str) -> None:
         """Note that frames of a room may be missing before its next one, for who is away."""
         gap = Gap(self._sequences.get(room, 0) + 1, from_ms, to_ms, cause)

@@ -96,6 +96,7 @@ class Logbook:
         self._retry_s = retry_s
         self._on_new_file = on_new_file
         self._buffer: list[bytes] = []
+        self._frames: list[tuple[int, int, int, int, bytes]] = []  # behind the buffer
         self._descriptor: int | None = None
         self._lock: int | None = None
         self._day_ends_ms = 0
@@ -111,13 +112,33 @@ class Logbook:
     @property
     def begun(self) -> bool:
         """Whether there is an open file, or something waits for one."""
-        return self._descriptor is not None or bool(self._buffer)
+        return self._descriptor is not None or bool(self._buffer or self._frames)
 
     def append(self, kind: int, epoch: int, sequence: int, received_ms: int, data: bytes) -> None:
         """Buffer one record until the next `commit`; see `wal.Record`."""
         if received_ms >= self._day_ends_ms:
             self._turn(received_ms)
+        self._pack()
         self._buffer.append(wal.encode((kind, epoch, sequence, received_ms, data)))
+
+    def frame(self, frame: tuple[int, int, int, int, bytes]) -> None:
+        """Buffer one frame of the stream.
+
+        Parameters
+        ----------
+        frame
+            A number that does not matter here, sequence, epoch, when it was received in Unix
+            milliseconds, and the JSON text: a `breeze_lab.relay.rebuild.Frame`.
+        """
+        if frame[3] >= self._day_ends_ms:
+            self._turn(frame[3])
+        self._frames.append(frame)
+
+    def _pack(self) -> None:
+        """Encode the frames that wait, all in one go."""
+        if self._frames:
+            self._buffer += wal.encode_frames(self._frames)
+            self._frames = []
 
     def note(self, note: dict[str, Any], epoch: int = 0) -> None:
         """Buffer one note, dated now."""
@@ -128,6 +149,7 @@ class Logbook:
 
         What cannot be written is counted and gone: the feed matters more.
         """
+        self._pack()
         buffer = self._buffer
         if not buffer:
             return

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
     from breeze_lab.bars import Fold
     from breeze_lab.frames import Quote
+    from breeze_lab.relay.audience import Audience
     from breeze_lab.relay.consumers import Watch
     from breeze_lab.relay.fold import Hole, Piece
     from breeze_lab.ticks import Tick
 
-__all__ = ["BARS_KEPT", "BarRow", "Codec", "Line", "Row", "Sample", "Series", "TickRow", "sample"]
+__all__ = [
+    "BARS_KEPT", "BarRow", "Codec", "Line", "Row", "Sample", "Series", "TickRow", "tick_rows",
+]  # fmt: skip
 
 #: Closed bars kept for each instrument and interval.
 BARS_KEPT: Final = 1500
@@ -38,6 +41,9 @@ BarRow: TypeAlias = tuple[Any, ...]
 #: previous_close, change_percent, bid, bid_quantity, ask, ask_quantity,
 #: last_quantity, average_price, volume, open_interest]``
 TickRow: TypeAlias = tuple[Any, ...]
+#: A tick of a line: its place among the ticks of all lines, key, sequence, epoch, received_ms and
+#: the quote. A plain tuple, because every tick is one; its row is made when it is encoded.
+Sample: TypeAlias = "tuple[int, str, int, int, int, Tick | Quote]"
 
 
 class Codec:
@@ -80,31 +86,17 @@ class Row:
         return raw
 
 
-class Sample(Row):
-    """The row of one tick, with what a queue needs to know of it."""
-
-    __slots__ = ("key", "sequence")
-
-    def __init__(self, key: str, sequence: int, values: TickRow) -> None:
-        """See `Row`; not called, because every tick comes by here."""
-        self.values = values
-        self._packed = self._text = None
-        self.key = key
-        self.sequence = sequence
-
-
-def sample(key: str, tick: Tick | Quote, sequence: int, epoch: int, received_ms: int) -> Sample:
-    """Return the row of one tick."""
-    return Sample(
-        key,
-        sequence,
+def tick_rows(samples: Iterable[Sample]) -> list[TickRow]:
+    """Return the rows of ticks."""
+    return [
         (
-            key, sequence, epoch, tick.time_s, received_ms,
+            key, sequence, epoch, tick.seconds or None, received_ms,
             tick.last, tick.open, tick.high, tick.low, tick.previous_close,
             tick.change_percent, tick.bid, tick.bid_quantity, tick.ask, tick.ask_quantity,
             tick.last_quantity, tick.average_price, tick.volume, tick.open_interest,
-        ),
-    )  # fmt: skip
+        )
+        for _, key, sequence, epoch, received_ms, tick in samples
+    ]  # fmt: skip
 
 
 class Series:
@@ -250,6 +242,9 @@ class Line:
         self._ladder = Ladder((), anchor_s)
         self._forming: dict[Interval, int | None] = {}  # opening seconds
         self.watches: dict[int, Watch] = {}
+        #: Who gets every tick, and who wants the newest one or bars; see `Audiences.settle`.
+        self.audience: Audience | None = None
+        self.shown: Sequence[Watch] = ()
         self.last: Sample | None = None
         self.asked_ms = int(time.time() * 1000)
         self.first_ms: int | None = None
@@ -267,8 +262,8 @@ class Line:
         """Exchange time of the last tick in Unix seconds, and the day's traded quantity then."""
         if self.last is None:
             return None, 0
-        row = self.last.values
-        return row[3], row[17] or 0
+        tick = self.last[5]
+        return tick.time_s, tick.volume or 0
 
     @property
     def exchange_s(self) -> int | None:
@@ -302,22 +297,32 @@ class Line:
             series.refs -= 1
             series.idle_since = time.monotonic()
 
-    def take(self, tick: Tick | Quote, sequence: int, epoch: int, received_ms: int) -> Sample:
-        """Build the bars of one tick; offer both to every watch."""
+    def take(
+        self, tick: Tick | Quote, sequence: int, epoch: int, received_ms: int, order: int = 0
+    ) -> None:
+        """Build the bars of one tick; tell both to whoever wants them.
+
+        `order` is its place among the ticks of all instruments.
+        """
         self.sequence = sequence
         self.ticks += 1
-        self.first_ms = self.first_ms or received_ms
+        if self.first_ms is None:
+            self.first_ms = received_ms
         self.last_ms = received_ms
-        epoch_s = tick.time_s
-        offered = self.last = sample(self.key, tick, sequence, epoch, received_ms)
+        epoch_s = tick.seconds
+        told = self.last = (order, self.key, sequence, epoch, received_ms, tick)
         changed: dict[Interval, int | None] = {}
-        if epoch_s is not None:
+        if epoch_s:
             self._last = epoch_s, tick
             if self.series:
                 changed = self._bars(epoch_s, tick)
-        for watch in self.watches.values():
-            watch.offer(offered, changed)
-        return offered
+        audience = self.audience
+        if audience is not None:
+            if not audience.open:
+                audience.rouse()
+            audience.open.append(told)
+        for watch in self.shown:
+            watch.offer(told, changed)
 
     def rebuild(self, tick: Tick | Quote) -> None:
         """Build the bars of a tick that came in a former life of the relay."""
@@ -330,7 +335,7 @@ class Line:
     def resume(self, tick: Tick | Quote, sequence: int, epoch: int, received_ms: int) -> None:
         """Stand where a former life stood after this tick; its bars have it already."""
         self.sequence, self.last_ms = sequence, received_ms
-        self.last = sample(self.key, tick, sequence, epoch, received_ms)
+        self.last = (0, self.key, sequence, epoch, received_ms, tick)
         if tick.time_s is not None:
             self._last = tick.time_s, tick
 

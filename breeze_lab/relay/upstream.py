@@ -29,7 +29,7 @@ from breeze_lab.relay.link import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from breeze_lab.relay.link import Link
     from breeze_lab.settings import Endpoints
@@ -169,6 +169,8 @@ class Upstream:
         Who takes the events of which name; a taker that raises is a malformed frame.
     server
         Which of the broker's servers.
+    many
+        Takes the ``stock`` events that came together, instead of their taker; never raises.
 
     Attributes
     ----------
@@ -181,6 +183,7 @@ class Upstream:
         receiver: Receiver,
         takers: Mapping[str, Callable[[bytes], None]],
         server: Server = QUOTES,
+        many: Callable[[Sequence[bytes]], None] | None = None,
     ) -> None:
         """Stay offline until a login comes."""
         self.server = server
@@ -188,6 +191,7 @@ class Upstream:
         self.epoch = 0
         self.login_held: Login | None = None
         self._receiver = receiver
+        self._many = many
         self._takers = {name: self._guarded(take) for name, take in takers.items()}
         self._wanted: dict[str, None] = {}  # ordered, so that joins are repeatable
         self._joined: set[str] = set()
@@ -380,7 +384,7 @@ class Upstream:
             try:
                 self.epoch += 1
                 self._set("connected")
-                return await link.read(self._takers, self._receiver.on_malformed)
+                return await link.read(self._takers, self._receiver.on_malformed, self._many)
             finally:
                 joiner.cancel()
                 self._answers = link.answered or (self._answers and not link.dead)

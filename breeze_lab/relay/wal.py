@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from breeze_lab.errors import FeedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import date
     from pathlib import Path
 
-__all__ = ["CANDLE", "MAGIC", "NOTE", "ORDER", "STOCK", "Record", "encode", "files", "read", "scan"]
+__all__ = [
+    "CANDLE", "MAGIC", "NOTE", "ORDER", "STOCK", "Record", "encode", "encode_frames", "files",
+    "read", "scan",
+]  # fmt: skip
 
 MAGIC: Final = b"BLTICKS\x01" + bytes(8)
 _HEAD: Final = struct.Struct("<IIB3xIQQ")
@@ -65,6 +68,21 @@ def encode(record: Record | tuple[int, int, int, int, bytes]) -> bytes:
     kind, epoch, sequence, received_ms, data = record
     checked = _rest(kind, epoch, sequence, received_ms) + data
     return _front(len(data), zlib.crc32(checked)) + checked
+
+
+def encode_frames(frames: Iterable[tuple[int, int, int, int, bytes]]) -> list[bytes]:
+    """Return records of kind `STOCK`, each as `encode` returns it.
+
+    Parameters
+    ----------
+    frames
+        Of each a number that does not matter here, sequence, epoch, received_ms and data.
+    """
+    front, rest, crc32, records = _front, _rest, zlib.crc32, []
+    for _, sequence, epoch, received_ms, data in frames:
+        checked = rest(STOCK, epoch, sequence, received_ms) + data
+        records.append(front(len(data), crc32(checked)) + checked)
+    return records
 
 
 def read(path: Path) -> Iterator[Record]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
     "Closed",
@@ -30,6 +30,7 @@ __all__ = [
     "SocketIOClient",
     "encode_event",
     "stock",
+    "stocks",
 ]
 
 
@@ -124,6 +125,23 @@ def stock(message: bytes) -> bytes | None:
     if message[:12] == _STOCK and message[-2:] == b"]]" and b"],[" not in message:
         return message[11:-1]
     return None
+
+
+def stocks(messages: Sequence[bytes]) -> list[bytes]:
+    """Return what `stock` returns of each message, up to the first of which it returns None."""
+    raws = [
+        message[11:-1]
+        for message in messages
+        if message[:12] == _STOCK and message[-2:] == b"]]" and b"],[" not in message
+    ]
+    if len(raws) != len(messages):
+        raws.clear()
+        for message in messages:
+            raw = stock(message)
+            if raw is None:
+                break
+            raws.append(raw)
+    return raws
 
 
 class SocketIOClient:

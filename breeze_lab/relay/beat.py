@@ -1,0 +1,49 @@
+"""The beat: when consumers are written to next, so that they share what was encoded.
+
+Consumers who get the same ticks and are written to in the same moment get the
+same bytes. Under a flood the beat slows down: fewer and larger batches carry
+more, and a few milliseconds more do not matter to who is thousands behind.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["Beat"]
+
+#: Ticks in one batch beyond which the time to the next is stretched, and by how much; the most
+#: first. A flood stays with the largest, a hiccup of a calm market does not.
+_STRETCH: Final = ((100, 4.0), (40, 2.0))
+
+
+class Beat:
+    """When to write next, for all consumers who ask for the same time between two batches."""
+
+    def __init__(self) -> None:
+        """Begin with whoever asks first."""
+        self._next: dict[float, float] = {}
+
+    def after(self, now: float, flush_s: float, ticks: int) -> float:
+        """Return when a consumer that was written to now is to be written to again.
+
+        Parameters
+        ----------
+        now
+            Of any monotonic clock, seconds; what is returned is of the same.
+        flush_s
+            The time between two batches that it asked for.
+        ticks
+            How many it was sent.
+
+        Returns
+        -------
+        float
+            With the others who asked for the same time; between half of it and four times it
+            from now, about it in a calm market.
+        """
+        due = self._next.get(flush_s, 0.0)
+        if flush_s / 2 <= due - now <= 4 * flush_s:
+            return due
+        stretch = next((by for more, by in _STRETCH if ticks > more), 1.0)
+        due = self._next[flush_s] = now + flush_s * stretch
+        return due
