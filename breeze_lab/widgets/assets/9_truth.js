@@ -10,7 +10,7 @@ const TRUTH_COLUMNS = [
   ["joined", "Joined", "text", (row) => (row.joined ? "yes" : "no")],
   ["first", "First tick", "time", (row) => row.first || "–"],
   ["last", "Last tick", "time", (row) => row.last || "–"],
-  ["ticks", "Ticks", "number", (row) => row.ticks.toLocaleString("en-IN")],
+  ["ticks", "Ticks today", "number", (row) => row.ticks.toLocaleString("en-IN")],
   ["gaps", "Gaps", "number", (row) => String(row.gaps)],
   ["age_s", "Age", "number", (row) => say_truth_age(row.age_s)],
 ];
