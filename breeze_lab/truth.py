@@ -138,7 +138,8 @@ class Truth:
 
 
 _HEADS: Final = (
-    "instrument", "mood", "asked", "joined", "first tick", "last tick", "ticks today", "gaps", "age",
+    "instrument", "mood", "asked", "joined", "first tick", "last tick", "ticks today", "gaps",
+    "age",
 )  # fmt: skip
 _CLIENT_HEADS: Final = ("consumer", "instruments", "waiting", "sent", "lost")
 
