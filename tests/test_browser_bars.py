@@ -182,6 +182,7 @@ def test_a_chart_of_a_closed_market_looks_stale(page):
           }
           chart.badge();
           const said = [chart.root.dataset.state, chart.part("age").textContent];
+          if (config.replay) said.push(chart.part("practice").textContent);
           chart.close();
           return said;
         }"""
@@ -189,5 +190,7 @@ def test_a_chart_of_a_closed_market_looks_stale(page):
     assert page.evaluate(said, [scripts, config, days]) == ["stale", "No trade for 2 d"]
     assert page.evaluate(said, [scripts, config, 1]) == ["live", "Live"]
     assert page.evaluate(said, [scripts, config, days, True]) == ["live", "Live"]
+    replay = config | {"replay": "6 Nov 2026"}
+    assert page.evaluate(said, [scripts, replay, 1])[2] == "replay · 6 Nov 2026"
     real = config | {"practice": False}
     assert page.evaluate(said, [scripts, real, days, True]) == ["stale", "No trade for 2 d"]
