@@ -78,3 +78,12 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     from breeze_lab.replay_magic import ReplayMagics  # noqa: PLC0415
 
     shell.register_magics(BreezeMagics, FeedMagics, ReplayMagics)
+    manager: Any = shell.extension_manager
+
+    def quietly(*_: object) -> None:
+        # The Breeze Lab kernel has loaded us: a notebook made for any kernel loads us once more,
+        # and IPython would scold it.
+        shell.events.unregister("pre_run_cell", quietly)
+        manager.loaded.discard(__name__)
+
+    shell.events.register("pre_run_cell", quietly)

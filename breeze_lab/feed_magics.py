@@ -44,8 +44,8 @@ class FeedMagics(Magics):
         The cell is given ``tick``, ``ticks`` (the newest thousand, a list) and
         ``feed`` (its stream). It ends when it is run again, when the kernel is
         interrupted, and with its first error. ``--keep-going`` goes on after
-        errors, ``--limit N`` ends after N runs, ``--quiet`` shows no line of
-        its own.
+        errors, ``--limit N`` ends after N runs, ``--lines N`` keeps the newest N
+        lines that it prints (200), ``--quiet`` shows no line of its own.
         """
         if cell is None:
             self._line("on_tick", line)
@@ -122,7 +122,10 @@ class FeedMagics(Magics):
             stream.close()
             running.drop(cell)
 
-        shown = output.CellOutput(shell, title, stream, quiet=options["quiet"], on_end=end)
+        shown = output.CellOutput(
+            shell, title, stream, quiet=options["quiet"], on_end=end,
+            **({} if options["lines"] is None else {"lines": options["lines"]}),
+        )  # fmt: skip
         plural = f"{what}s" in made.names
 
         def history(event: Any) -> Any:
@@ -160,20 +163,13 @@ def _read(line: str, example: str) -> dict[str, Any]:
         words = shlex.split(line.replace(",", " , "))
     except ValueError:
         raise UsageError(f"A quotation mark is left open. For example: {example}") from None
-    options: dict[str, Any] = {"limit": None, "most_errors": 1}
-    if "--limit" in words:
-        at = words.index("--limit")
-        try:
-            options["limit"] = int(words[at + 1])
-        except (IndexError, ValueError):
-            raise UsageError(f"--limit takes a number: {example} --limit 100") from None
-        if options["limit"] < 1:
-            raise UsageError("--limit takes a number from 1 on.")
-        del words[at : at + 2]
+    options: dict[str, Any] = {"most_errors": 1}
+    for name in ("limit", "lines"):
+        options[name] = _number(words, f"--{name}", example)
     flags = {word for word in words if word.startswith("--")}
     unknown = flags - set(_FLAGS)
     if unknown:
-        known = ", ".join((*_FLAGS, "--limit N"))
+        known = ", ".join((*_FLAGS, "--limit N", "--lines N"))
         raise UsageError(f"There is no option {min(unknown)}. There are: {known}.")
     if {"--every", "--latest"} <= flags:
         raise UsageError("--every and --latest are two ways to do it: choose one.")
@@ -187,6 +183,21 @@ def _read(line: str, example: str) -> dict[str, Any]:
     if not [word for word in options["words"] if word != ","]:
         raise UsageError(f"Which instrument? For example: {example}")
     return options
+
+
+def _number(words: list[str], name: str, example: str) -> int | None:
+    """Take an option and its number out of a line; None when it is not there."""
+    if name not in words:
+        return None
+    at = words.index(name)
+    try:
+        number = int(words[at + 1])
+    except (IndexError, ValueError):
+        raise UsageError(f"{name} takes a number: {example} {name} 100") from None
+    if number < 1:
+        raise UsageError(f"{name} takes a number from 1 on.")
+    del words[at : at + 2]
+    return number
 
 
 def _instruments(words: list[str], resolve: Callable[[str], Instrument]) -> list[Instrument]:

@@ -139,8 +139,13 @@ def candles(name: str, interval: str = "1m", *, bars: int = _CHART_BARS) -> Live
     from breeze_lab.widgets import LiveChart  # noqa: PLC0415 - loads Bokeh and ipywidgets
 
     feed.connect()  # the relay is up and logged in before a browser asks it
+    # Before the call: what trades while it is under way may be missing in it.
+    fetched_s = clock.market_now().timestamp()
     frame = historical.latest(now, instrument, length, bars)
-    return LiveChart(instrument, length, frame, practice=now.practice)
+    return LiveChart(
+        instrument, length, frame, practice=now.practice, replay=now.endpoints.replay,
+        fetched_s=fetched_s,
+    )  # fmt: skip
 
 
 def search(text: str, limit: int = 20) -> list[Instrument]:

@@ -52,7 +52,7 @@ class Row:
     asked, first, last
         IST times of the day, ``"14:02:11"``; empty when there is none.
     ticks, gaps, consumers
-        Counts; ticks since the relay was first asked.
+        Counts; ticks since the IST midnight, those of former lives of the relay too.
     age_s
         Seconds since the last tick, None before the first.
     gap
@@ -138,7 +138,8 @@ class Truth:
 
 
 _HEADS: Final = (
-    "instrument", "mood", "asked", "joined", "first tick", "last tick", "ticks", "gaps", "age",
+    "instrument", "mood", "asked", "joined", "first tick", "last tick", "ticks today", "gaps",
+    "age",
 )  # fmt: skip
 _CLIENT_HEADS: Final = ("consumer", "instruments", "waiting", "sent", "lost")
 
@@ -313,7 +314,7 @@ def _columns(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table in columns: words to the left, figures to the right."""
     lines = [list(heads), *map(list, rows)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(heads))]
-    figures = {"ticks", "gaps", "age", "instruments", "waiting", "sent", "lost"}
+    figures = {"ticks today", "gaps", "age", "instruments", "waiting", "sent", "lost"}
     return "\n".join(
         "  ".join(
             f"{cell:>{width}}" if head in figures else f"{cell:<{width}}"

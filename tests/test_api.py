@@ -386,6 +386,7 @@ TRIES = {
     "instruments": ("?q=nifty+24500+ce", None), "subscriptions": ("", None),
     "subscribe": ("", {"names": ["TCS"], "bars": ["5m"], "lease_s": 30}),
     "unsubscribe": ("?id=LEASE", None), "status": ("", None), "openapi": ("", None),
+    "truth": ("", None),
     "watchlist": ("", None), "watch": ("", {"keys": ["NSE:TCS", "NFO:NIFTY 01-Jan-2020 FUT"]}),
     "session": ("", None), "keepKeys": ("", {"app_key": "k", "secret": "s"}),
     "forgetKeys": ("?broker=icici", None), "pasteSession": ("", {"text": "nothing"}),

@@ -155,29 +155,42 @@ def test_the_last_trade_of_a_closed_market_is_as_old_as_it_is(page):
 
 
 def test_a_chart_of_a_closed_market_looks_stale(page):
-    """A snapshot of Friday's last trade makes the badge say its age; a fresh trade makes it live."""
+    """A snapshot of Friday's last trade makes the badge say its age; a fresh trade makes it live.
+
+    A replay of that Friday is live with its second trade: its clock is its own.
+    """
     scripts = bundles.script("chart").replace("export default", "const widget =")
     config = {
         "key": "NSE:X", "symbol": "X", "name": "X", "exchange": "NSE", "interval": "1m",
         "interval_s": 60, "decimals": 2, "practice": True, "height": 300, "visible": 10,
         "margin": 2, "most": 100, "fetched_s": 0,
     }  # fmt: skip
-    said = """([scripts, config, age]) => {
+    said = """([scripts, config, age, trades]) => {
           const Chart = new Function(`${scripts}; return Chart;`)();
           const values = { config: JSON.stringify(config), bars: new Uint8Array(0) };
           const model = { get: (name) => values[name] };
           const chart = new Chart(model, document.body);
           chart.link = "open";
+          chart.badge(); // before the first tick
           const now = Date.now();
           const tick = ["NSE:X", 1, 1, Math.floor(now / 1000) - age, now, 100, 1, 1, 1, 99, 1,
             null, null, null, null, 1, 1, 5, null];
           const upstream = { state: "connected" };
           chart.take({ op: "snapshot", ticks: [tick], bars: [], upstream });
+          if (trades) {
+            chart.take({ op: "batch", ticks: [tick.with(3, tick[3] + 1)], bars: [] });
+          }
           chart.badge();
           const said = [chart.root.dataset.state, chart.part("age").textContent];
+          if (config.replay) said.push(chart.part("practice").textContent);
           chart.close();
           return said;
         }"""
     days = 2 * 86_400 + 60
     assert page.evaluate(said, [scripts, config, days]) == ["stale", "No trade for 2 d"]
     assert page.evaluate(said, [scripts, config, 1]) == ["live", "Live"]
+    assert page.evaluate(said, [scripts, config, days, True]) == ["live", "Live"]
+    replay = config | {"replay": "6 Nov 2026"}
+    assert page.evaluate(said, [scripts, replay, 1])[2] == "replay · 6 Nov 2026"
+    real = config | {"practice": False}
+    assert page.evaluate(said, [scripts, real, days, True]) == ["stale", "No trade for 2 d"]

@@ -6,7 +6,9 @@ run in their order.
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 
 import pytest
 from browser_lab import Lab, chromium, idle, kernel, menu, run_all
@@ -16,11 +18,17 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 CELLS = [
     "%load_ext breeze_lab\n%breeze_login practice\nimport breeze_lab, pandas",
-    "%%on_tick RELIANCE\nprint('tick', tick.instrument, tick.last)",
+    "%%on_tick RELIANCE --lines 5000\nprint('tick', tick.instrument, tick.last)",
     "%%on_bar RELIANCE 1m --forming\nprint('bars', len(bars), bar.start.strftime('%H:%M'))",
     "%%on_tick NIFTY\nwrong = 'planted'\nraise ValueError(wrong)",
     "2 + 2",
+    "%%on_tick RELIANCE --every --lines 8\n"  # noqa: ISC004 - one cell
+    "from IPython.display import HTML\n"
+    "print('first', tick.sequence)\nprint('second', tick.last)\n"
+    "display(HTML(f'<b class=sequence>{tick.sequence}</b>'))",
 ]
+#: Where a person finds the pictures; by default nobody keeps them.
+PICTURES = os.environ.get("BREEZE_LAB_PICTURES")
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +82,20 @@ def test_output_appears_in_the_cell_while_nothing_runs(page):
     assert "tick " not in output(page, 2)
     assert output(page, 4).strip() == "4"
     assert state(page, 1) == "running"
+
+
+def test_a_cell_that_prints_all_day_stays_short(page):
+    """The newest lines, how many went, and one display that is replaced."""
+    cell = page.locator(".jp-CodeCell").nth(5)
+    until(lambda: "earlier lines were dropped" in output(page, 5), "the word about it")
+    shown = cell.locator(".sequence")
+    first = int(shown.inner_text())
+    until(lambda: int(shown.inner_text()) > first + 2, "the next displays")
+    lines = [line for line in output(page, 5).splitlines() if line[:6] in ("first ", "second")]
+    assert len(lines) == 8
+    assert cell.locator(".jp-OutputArea-output").count() == 3
+    if PICTURES:
+        cell.screenshot(path=Path(PICTURES) / "cells-lines.png")
 
 
 def test_an_error_is_shown_in_its_cell_alone(page):

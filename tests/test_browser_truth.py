@@ -1,12 +1,17 @@
-"""The truth table in a real Chromium: it moves while the kernel is busy, sorts, and ends."""
+"""The truth table in a real Chromium: no kernel stops it, and what is old looks old.
+
+One server, one browser and one notebook serve all tests of this file, which
+run in their order.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
-from browser_lab import Lab, chromium, idle, kernel
+from browser_lab import Lab, chromium, idle, kernel, menu
 from waiting import until
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
@@ -46,6 +51,8 @@ def page(lab, browser):
     shown = context.new_page()
     shown.errors = []
     shown.on("pageerror", lambda error: shown.errors.append(str(error)))
+    shown.asked = []
+    shown.on("request", lambda one: one.url.endswith("/api/truth") and shown.asked.append(one.url))
     shown.goto(lab.address("truth.ipynb"))
     until(lab.has_kernel, "a kernel", 60)
     idle(shown)
@@ -104,6 +111,7 @@ def test_it_moves_about_once_a_second_while_the_kernel_is_busy(page):
     assert kernel(page) == "busy"
     assert 2 <= looks(page) - first <= 6
     assert ticks(page) > before
+    assert len(page.asked) > 2, "the server is asked, not the kernel"
     assert page.locator(TABLE).get_attribute("data-stale") is None
     assert page.evaluate(
         f"document.querySelector(\"{TABLE} tr[data-key='NSE:RELIANCE']\").mine === true"
@@ -144,6 +152,67 @@ def test_it_follows_the_theme(page):
     page.set_viewport_size({"width": 900, "height": 1000})
     picture(page, "narrow")
     page.set_viewport_size({"width": 1280, "height": 1000})
+
+
+def test_a_restart_of_the_kernel_does_not_stop_it(page, lab):
+    """Between two kernels it moves on; the day's count never falls back."""
+    held = ticks(page)
+    menu(page, "Kernel", "Restart Kernel…")
+    page.locator(".jp-Dialog button.jp-mod-warn").click()
+    at = looks(page)
+    until(lambda: looks(page) >= at + 2, "two looks")
+    assert page.locator(TABLE).get_attribute("data-stale") is None
+    assert ticks(page) >= held
+    until(lab.has_kernel, "the next kernel", 60)
+    idle(page)
+    run_cell(page, 0)
+    idle(page)
+    run_cell(page, 1)
+    idle(page)
+    until(lambda: ticks(page) > held, "ticks for the next kernel")
+
+
+def test_a_relay_that_is_killed_leaves_what_is_known(page, lab):
+    """The rows stay, faded, until the next relay tells more; the ticks of the day are all there."""
+    held, pid = ticks(page), lab.status()["relay"]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: lab.status()["relay"].get("pid") not in (None, pid), "the next relay")
+    until(lambda: ticks(page) > held, "more ticks of the day")
+    assert page.locator(TABLE).get_attribute("data-stale") is None
+
+
+def test_what_the_server_does_not_tell_looks_old(page, lab):
+    """The server hangs: ages grow, the table fades and says since when; then it lives again."""
+    cell = page.locator(f"{TABLE} tr[data-key='NSE:RELIANCE'] td[data-column=age_s]")
+
+    def age():
+        return float(cell.inner_text().split()[0])
+
+    os.kill(lab.process.pid, signal.SIGSTOP)
+    try:
+        page.wait_for_selector(f"{TABLE}[data-stale]", timeout=30_000)
+        old = age()
+        until(lambda: age() >= old + 2, "an age that grows")
+        words = page.locator(f"{TABLE} .bl-truth-state").inner_text()
+        assert "the Jupyter server has not answered for" in words
+        picture(page, "stale")
+    finally:
+        os.kill(lab.process.pid, signal.SIGCONT)
+    page.wait_for_selector(f"{TABLE}:not([data-stale])", timeout=30_000)
+    until(lambda: age() < old, "a fresh age")
+
+
+def test_without_the_route_the_kernel_tells_it(page, lab):
+    """Where the server has no such route a thread of the kernel keeps the table."""
+    page.route("**/breeze-lab/api/truth", lambda route: route.fulfill(status=404, body="{}"))
+    run_cell(page, 2)
+    idle(page)
+    page.wait_for_selector(f"{TABLE}[data-mood=live] tr[data-mood=live]", timeout=60_000)
+    first = looks(page)
+    until(lambda: looks(page) > first + 1, "two looks of the kernel")
+    run_cell(page, 4)
+    idle(page)
+    assert "looking True" in page.locator(".jp-Notebook .jp-CodeCell").nth(4).inner_text()
 
 
 def test_it_ends_with_its_cell(page):

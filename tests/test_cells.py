@@ -6,6 +6,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from breeze_lab.cells.body import compile_body
+from breeze_lab.cells.lines import MOST_CHARACTERS, Lines
 from breeze_lab.errors import SettingsError
 
 GIVEN = ("tick", "ticks", "feed")
@@ -117,3 +118,42 @@ def test_a_body_says_what_it_uses(shell):
     """History is made only for a body that looks at it."""
     assert "ticks" not in compile_body(shell, "print(tick)", GIVEN).names
     assert "ticks" in compile_body(shell, "f = lambda: len(ticks)", GIVEN).names
+
+
+def test_lines_are_the_end_of_the_text_however_it_comes():
+    """Pieces may end anywhere; what went is counted, once."""
+    text = "".join(f"line {n}\n" for n in range(50)) + "half"
+    for size in (1, 3, 1000):
+        lines = Lines(7)
+        for at in range(0, len(text), size):
+            lines.add(text[at : at + size])
+        first, *rest = str(lines).splitlines()
+        assert first == "(43 earlier lines were dropped; --lines N keeps N)"
+        assert rest == [*(f"line {n}" for n in range(43, 50)), "half"]
+    lines.clear()
+    assert (str(lines), lines.dropped) == ("", 0)
+
+
+def test_lines_overwrite_themselves_as_in_a_terminal():
+    """A carriage return begins the line anew; one before the end of the line is a line's end."""
+    lines = Lines()
+    for percent in range(100_000):
+        lines.add(f"\r{percent} %")
+    assert str(lines) == "99999 %"
+    assert lines.size < 20
+    lines.add("\rdone\r")
+    lines.add("\nwhole\r\n")
+    assert str(lines) == "done\nwhole"
+
+
+def test_lines_hold_no_more_than_so_much():
+    """Long lines push out others before there are too many of them; errors are red."""
+    lines = Lines(1000)
+    for n in range(30):
+        lines.add(f"{n}" * 10_000 + "\n")
+    lines.add("wrong\n", error=True)
+    assert lines.size <= MOST_CHARACTERS
+    assert lines.dropped > 20
+    assert str(lines).endswith("\n\x1b[31mwrong\x1b[0m")
+    lines.add("x" * 3 * MOST_CHARACTERS)
+    assert lines.size <= 2 * MOST_CHARACTERS

@@ -72,10 +72,24 @@ class FrontEnd:
         self.reply = self.wait(request)
         return request
 
+    def shown(self, request):
+        """Return the texts of what a cell displays, as they stand, in their order."""
+        found = {}
+        for message in list(self.came[request]):
+            if message["msg_type"] not in ("display_data", "update_display_data"):
+                continue
+            content = message["content"]
+            name = content["transient"].get("display_id", len(found))
+            if message["msg_type"] == "display_data" or name in found:
+                found[name] = content["data"].get("text/plain", "")
+        return list(found.values())
+
     def text(self, request):
-        """Return what was printed into a cell."""
-        return "".join(m["content"]["text"] for m in list(self.came[request])
-                       if m["msg_type"] == "stream")  # fmt: skip
+        """Return what was printed into a cell: as text, and by a body as lines that change."""
+        streams = "".join(m["content"]["text"] for m in list(self.came[request])
+                          if m["msg_type"] == "stream")  # fmt: skip
+        blocks = [t + "\n" for t in self.shown(request) if not re.match(r"on_(tick|bar) ", t)]
+        return re.sub(r"\x1b\[[0-9;]*m", "", streams + "".join(blocks))
 
     def status(self, request):
         """Return the cell's own line as it stands."""
@@ -313,9 +327,69 @@ def test_bars_run_when_they_close(kernel):
     assert int(first[1]) > 10
 
 
-def test_a_flood_of_output_is_cleared(kernel):
-    """A body that prints without an end does not make the notebook heavy."""
-    cell = kernel.run("%%on_tick RELIANCE\nprint('x' * 60_000)")
+def test_of_what_is_printed_the_newest_lines_are_kept(kernel):
+    """As many as asked for, in one display that changes, with the number of those that went."""
+    cell = kernel.run(
+        "%%on_tick RELIANCE --limit 4 --lines 10\nimport time\n"
+        "print(*range(7), sep='\\n')\ntime.sleep(0.3)"
+    )
+    until(lambda: "done after 4 runs" in kernel.status(cell), "the end")
+    until(lambda: "18 earlier lines" in kernel.text(cell), "the last lines")
+    assert lines(kernel, cell, 11) == [
+        "(18 earlier lines were dropped; --lines N keeps N)", *"4560123456",
+    ]  # fmt: skip
+    assert not [m for m in kernel.came[cell] if m["msg_type"] == "stream"]
+    assert len(kernel.shown(cell)) == 2, "the line about how it stands, and the lines"
+
+
+def test_lines_appear_while_a_run_goes_on(kernel):
+    """A run that takes long shows what it prints, standard error and half a line as well."""
+    kernel.run("going = True")
+    cell = kernel.run(
+        "%%on_tick RELIANCE --limit 1\nimport sys, time\nprint('out')\n"
+        "print('err', file=sys.stderr)\nprint('20 %', end='\\r')\nprint('half', end='')\n"
+        "while going:\n    time.sleep(0.05)\nprint(' and whole')"
+    )
+    until(lambda: {"out", "err", "half"} <= set(kernel.text(cell).split("\n")), "the lines")
+    kernel.run("going = False")
+    until(lambda: "half and whole" in kernel.text(cell), "the last line")
+    assert "20 %" not in kernel.text(cell)
+
+
+def test_a_display_replaces_that_of_the_run_before(kernel):
+    """Each in its place, however many runs there are; a display with a name is the body's own."""
+    kernel.run("n = 0")
+    cell = kernel.run(
+        "%%on_tick RELIANCE --limit 5 --quiet\nn += 1\n"
+        "display(f'first {n}')\ndisplay(f'second {n}')\n"
+        "if n == 1:\n    mine = display('mine', display_id=True)"
+    )
+    until(lambda: "'second 5'" in kernel.text(cell), "the last run")
+    assert sorted(kernel.shown(cell)) == ["'first 5'", "'mine'", "'second 5'"]
+
+
+def test_a_body_may_clear_what_it_printed(kernel):
+    """Clearing the output forgets the lines and leaves the line about how it stands."""
+    cell = kernel.run(
+        "%%on_tick RELIANCE --limit 3\nfrom IPython.display import clear_output\n"
+        "clear_output(wait=True)\nprint('run')\nprint('end')"
+    )
+    until(lambda: "done after 3 runs" in kernel.status(cell), "the end")
+    until(lambda: kernel.text(cell).splitlines() == ["run", "end"], "the last run's lines")
+    assert not [m for m in kernel.came[cell] if m["msg_type"] == "clear_output"]
+
+
+def test_text_of_others_goes_on_beside_it(kernel):
+    """Whatever a body prints, no piece of a cell that runs meanwhile is missing."""
+    body = kernel.run("%%on_tick RELIANCE --lines 5\nprint('body', flush=True)")
+    busy = kernel.run("import time\nfor n in range(150):\n    print(n)\n    time.sleep(0.01)")
+    assert kernel.text(busy).split() == [str(n) for n in range(150)]
+    until(lambda: "earlier line" in kernel.text(body), "the body's lines")
+
+
+def test_a_flood_of_displays_is_cleared(kernel):
+    """A body that displays new outputs without an end does not make the notebook heavy."""
+    cell = kernel.run("%%on_tick RELIANCE\n_ = display('x' * 60_000, display_id=True)")
     until(
         lambda: any(m["msg_type"] == "clear_output" for m in list(kernel.came[cell])),
         "the clearing",
@@ -331,6 +405,8 @@ def test_a_flood_of_output_is_cleared(kernel):
         ("%%on_tick RELIANCE --evry\npass", "no option --evry"),
         ("%%on_tick RELIANCE --every --latest\npass", "choose one"),
         ("%%on_tick RELIANCE --limit x\npass", "--limit takes a number"),
+        ("%%on_tick RELIANCE --lines\npass", "--lines takes a number"),
+        ("%%on_tick RELIANCE --lines 0\npass", "--lines takes a number from 1 on"),
         ("%%on_tick RELIANCE --forming\npass", "%%on_bar"),
         ("%%on_bar RELIANCE 2m\npass", "No interval is called '2m'"),
         ("%%on_tick RELIANCE\npass pass", "invalid syntax"),

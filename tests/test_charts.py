@@ -114,6 +114,17 @@ def test_the_browser_gets_little_and_exact_bytes(home):
     chart.close()
 
 
+def test_a_chart_of_a_replay_names_its_day(home):
+    """A recorded day is not called practice; a recording of another name is named."""
+    for name, told in (
+        ("practice-2026-11-06-ab12.parquet", "6 Nov 2026"), ("mine.csv", "mine"), ("", ""),
+    ):  # fmt: skip
+        chart = LiveChart(RELIANCE, "1m", history(3), practice=True, replay=name, fetched_s=7.5)
+        config = json.loads(chart.config)
+        assert (config["replay"], config["fetched_s"]) == (told, 7.5)
+        chart.close()
+
+
 def test_a_bar_heard_in_part_is_added_to_the_history():
     """What history saw of the forming minute and what the relay heard since are one bar."""
     frame = history(3)

@@ -138,6 +138,8 @@ def test_the_notebook_reads_the_clock_of_the_replay(home):
     built = recordings.bars(DAY, "RELIANCE", "1m")
     assert history.index.tolist() == built.index.tolist()
     assert history["close"].tolist()[0] == built["close"].tolist()[0]
+    with breeze_lab.stream("RELIANCE") as stream:  # its day is the replay's
+        assert stream.bars("1m").index.tolist() == built.index.tolist()
     assert "replay of practice-2026-11-20" in lab.status().lines["account"]
     assert lab.status().lines["market time"].startswith("20-11-2026 09:16")
     shell.run_line_magic("breeze_replay", "off")

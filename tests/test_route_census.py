@@ -171,7 +171,13 @@ def census(tmp_path_factory):
 def test_the_census_sees_the_routes_there_are(census):
     """The app's own router is read: pages, files, REST and the websocket are all there."""
     handlers = {route["handler"] for route in census.routes}
-    assert {"StatusHandler", "FeedHandler", "StaticHandler", "CallbackHandler"} <= handlers
+    assert {
+        "StatusHandler",
+        "FeedHandler",
+        "StaticHandler",
+        "CallbackHandler",
+        "TruthHandler",
+    } <= handlers
     assert [route["handler"] for route in census.routes if route["socket"]] == ["FeedHandler"]
     assert len(census.routes) >= 14
 

@@ -94,7 +94,7 @@ def test_it_shows_what_became_of_every_instrument(table, home):
             assert (rows["NSE:RELIANCE"]["joined"], rows["NSE:RELIANCE"]["ticks"]) == (True, 1)
             assert rows["NSE:RELIANCE"]["age_s"] < 30
             assert (rows["NSE:TCS"]["mood"], rows["NSE:TCS"]["age_s"]) == ("waiting", None)
-            assert found["clients"][0]["name"].startswith("kernel ")
+            assert "kernel " in found["clients"][0]["name"]
             assert "NSE:TCS" in repr(table)
             assert "NSE:RELIANCE" in table._repr_mimebundle_()[0]["text/html"]
     finally:

@@ -1,21 +1,28 @@
 """The output area of one cell, written from the thread of its body.
 
 A line tells how the body stands; the value of its last line is shown in place;
-what it prints and displays follows, and is cleared before it makes the
-notebook heavy.
+what it displays replaces what its last run displayed; of what it prints the
+newest lines are shown. So the output of a day is as long as that of a minute.
+
+The lines are one display that changes. They are taken from the messages that
+ipykernel makes of printed text, on its output thread, which is also where the
+display is sent from: what a run prints appears while it still runs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
+import uuid
 from html import escape
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from IPython import display
 
 from breeze_lab import clock
+from breeze_lab.cells.lines import USUAL_LINES, Lines
 from breeze_lab.streaming.watch import WatchDisplay
 
 if TYPE_CHECKING:
@@ -29,8 +36,13 @@ __all__ = ["CellOutput"]
 #: A person reads no faster.
 _STATUS_EVERY_S: Final = 0.5
 _VALUE_EVERY_S: Final = 0.1
-#: Characters of output after which a cell is cleared: a day of printed ticks is many megabytes.
+#: Characters of tracebacks and of displays with names of their own after which a cell is cleared.
 MOST_CHARACTERS: Final = 200_000
+#: The lines are shown so often, and more seldom when they are long.
+_LINES_EVERY_S: Final = 0.15
+_LONG: Final = 20_000
+#: About what a traceback has.
+_TRACEBACK: Final = 2_000
 
 
 class CellOutput(WatchDisplay):
@@ -44,6 +56,8 @@ class CellOutput(WatchDisplay):
         What runs, ``"on_tick NSE:RELIANCE"``.
     stream
         Whose state is shown.
+    lines
+        How many printed lines are kept.
     quiet
         Show no line about how it stands, unless it ends by an error.
     on_end
@@ -53,7 +67,14 @@ class CellOutput(WatchDisplay):
     warns: ClassVar = False
 
     def __init__(
-        self, shell: Any, title: str, stream: Stream, *, quiet: bool, on_end: Callable[[], object]
+        self,
+        shell: Any,
+        title: str,
+        stream: Stream,
+        *,
+        quiet: bool,
+        on_end: Callable[[], object],
+        lines: int = USUAL_LINES,
     ) -> None:
         """Show the line."""
         self._shell, self._title, self._stream = shell, title, stream
@@ -68,6 +89,14 @@ class CellOutput(WatchDisplay):
         self._value_at = 0.0
         self._written = 0
         self._trouble = ""
+        self._displays: list[str] = []  # ids of what a run displays, in its order
+        self._displayed = 0  # in this run
+        self._ours = False  # whether we clear the cell ourselves
+        self._guard = threading.Lock()  # guards all below: the output thread is another one
+        self._lines = Lines(lines)
+        self._lines_id = ""  # of the display that shows them
+        self._lines_at = 0.0
+        self._lines_due = False  # whether they will be shown later
 
     # -- called on the body's thread ---------------------------------------
 
@@ -79,11 +108,13 @@ class CellOutput(WatchDisplay):
             yield  # a terminal has one place for all
             return
         tokens = set_parent(self._parent)
-        self._shell.display_pub.register_hook(self._count_display)
+        self._shell.display_pub.register_hook(self._on_display)
         self._streams("register_hook")
         try:
             yield
         finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
             self._streams("unregister_hook")
             self._shell.reset_thread_parent(tokens)
 
@@ -92,15 +123,21 @@ class CellOutput(WatchDisplay):
         return _VALUE_EVERY_S if self._waiting else 2 * _STATUS_EVERY_S
 
     def before(self, watch: Watch) -> None:
-        """Clear a cell that was written full."""
+        """Clear a cell that was written full, and begin to replace what the last run displayed."""
+        self._displayed = 0
         if self._written < MOST_CHARACTERS:
             return
         self._written = 0
+        self._ours = True
         self._shell.display_pub.clear_output(wait=False)
+        self._ours = False
         self._value = None
+        self._displays.clear()
+        with self._guard:
+            self._lines_id = ""
         if self._status is not None:
             self._status.display(self._line(watch))
-        print("(What was printed before was cleared; the cell goes on.)")  # noqa: T201 - the cell's
+        print("(What was shown before was cleared; the cell goes on.)")  # noqa: T201 - the cell's
 
     def show(self, value: object) -> None:
         """Show the value of the body's last line in place."""
@@ -126,6 +163,7 @@ class CellOutput(WatchDisplay):
         if trouble == self._trouble and watch.running:
             return
         self._trouble = trouble
+        self._written += _TRACEBACK
         self._shell.showtraceback((type(error), error, inner), tb_offset=0)
         if not watch.running:
             print(  # noqa: T201 - the cell's
@@ -167,27 +205,105 @@ class CellOutput(WatchDisplay):
         words.append(f"as of {clock.now():%H:%M:%S}")  # a kernel that was killed changes it no more
         return _Status(self._title, *words)
 
-    # -- how much was written ----------------------------------------------
+    # -- what the body prints and displays ---------------------------------
 
     def _streams(self, what: str) -> None:
-        """Register or unregister the count of what is printed, on the thread that sends it."""
+        """Register or unregister what takes printed text, on the thread that sends it."""
         for stream in (sys.stdout, sys.stderr):
             thread = getattr(stream, "pub_thread", None)
             hook = getattr(stream, what, None)
             if thread is not None and hook is not None:
-                thread.schedule(lambda hook=hook: hook(self._count_text))
+                thread.schedule(lambda hook=hook: hook(self._on_text))
 
-    def _count_text(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Run on the kernel's output thread for every piece of text."""
+    def _on_text(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Take a piece of printed text; runs on the kernel's output thread for everybody's.
+
+        A message always goes on: where a hook keeps one back, ipykernel also
+        forgets the text of all others that wait.
+        """
+        parent = message["parent_header"]
         mine = (self._parent or {}).get("header", {}).get("msg_id")
-        if message["parent_header"].get("msg_id") == mine:
-            self._written += len(message["content"]["text"])
-        return message
+        if parent.get("msg_id") != mine:
+            return message
+        content = message["content"]
+        with self._guard:
+            self._lines.add(content["text"], error=content["name"] == "stderr")
+            wait_s = self._lines_at + self._pace_s() - time.monotonic()
+            if self._lines_due or wait_s > 0:
+                if not self._lines_due:
+                    self._lines_due = True
+                    _output_thread().io_loop.call_later(wait_s, self._show_lines, parent)
+                return self._message("update_display_data", _NOTHING, parent)
+            return self._lines_message(parent)
 
-    def _count_display(self, message: dict[str, Any]) -> dict[str, Any]:
-        if message["msg_type"] == "display_data":
-            self._written += sum(map(len, map(str, message["content"]["data"].values())))
-        return message
+    def _show_lines(self, parent: dict[str, Any]) -> None:
+        """Show the lines that were not due yet; on the output thread."""
+        with self._guard:
+            self._lines_due = False
+            message = self._lines_message(parent)
+        self._shell.display_pub.session.send(
+            _output_thread(), message, ident=self._shell.display_pub.topic
+        )
+
+    def _pace_s(self) -> float:
+        return _LINES_EVERY_S * (1 + self._lines.size / _LONG)
+
+    def _lines_message(self, parent: dict[str, Any]) -> dict[str, Any]:
+        """Return the message that shows the lines as they are."""
+        kind = "update_display_data" if self._lines_id else "display_data"
+        self._lines_id = self._lines_id or uuid.uuid4().hex
+        self._lines_at = time.monotonic()
+        content = {
+            "data": {"text/plain": str(self._lines)}, "metadata": {},
+            "transient": {"display_id": self._lines_id},
+        }  # fmt: skip
+        return self._message(kind, content, parent)
+
+    def _message(
+        self, kind: str, content: dict[str, Any], parent: dict[str, Any]
+    ) -> dict[str, Any]:
+        made: dict[str, Any] = self._shell.display_pub.session.msg(kind, content, parent=parent)
+        return made
+
+    def _on_display(self, message: dict[str, Any]) -> dict[str, Any] | None:
+        """Let a display replace the one at its place in the last run; on the body's thread."""
+        content = message["content"]
+        if message["msg_type"] == "clear_output":
+            if self._ours:
+                return message
+            # The line about how it stands is not the body's to clear; the lines are.
+            self._displayed = 0
+            with self._guard:
+                self._lines.clear()
+            return None
+        named = content.get("transient", {}).get("display_id")
+        if message["msg_type"] != "display_data" or named:
+            if named not in (None, *self._handles()):
+                self._written += sum(map(len, map(str, content["data"].values())))
+            return message
+        kind = "update_display_data"
+        if self._displayed == len(self._displays):
+            kind = "display_data"
+            self._displays.append(uuid.uuid4().hex)
+        transient = {**content.get("transient", {}), "display_id": self._displays[self._displayed]}
+        self._displayed += 1
+        return self._message(kind, {**content, "transient": transient}, message["parent_header"])
+
+    def _handles(self) -> list[str]:
+        """Return the ids of what we show ourselves, in place."""
+        return [one.display_id for one in (self._status, self._value) if one is not None]
+
+
+#: What changes nothing anywhere: an update of a display that nobody has.
+_NOTHING: Final[dict[str, Any]] = {
+    "data": {}, "metadata": {}, "transient": {"display_id": "breeze-lab-nothing"},
+}  # fmt: skip
+
+
+def _output_thread() -> Any:
+    """Return ipykernel's thread that sends what is printed."""
+    stream: Any = sys.stdout
+    return stream.pub_thread
 
 
 def _ours(trace: TracebackType) -> bool:

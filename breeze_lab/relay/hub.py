@@ -430,8 +430,7 @@ class Hub:
 
     def raise_sequences(self, heads: Mapping[str, int]) -> None:
         """Go on counting where the bus stands, so that no number comes twice."""
-        for room, head in heads.items():
-            self._sequences[room] = max(head, self._sequences.get(room, 0))
+        self.lives.today.raise_to(heads)
 
     def sequence(self, room: str) -> int:
         """Return the number of the last frame of a room, 0 when none came."""
@@ -452,7 +451,7 @@ class Hub:
             self.unasked += 1
             return
         _, epoch, sequence, received_ms, raw = record
-        self._sequences[room] = sequence
+        self.lives.today.jump(room, sequence)
         order = self.journal.frame(room, sequence, epoch, received_ms, raw)
         for line in lines:
             line.take(value, sequence, epoch, received_ms, order)

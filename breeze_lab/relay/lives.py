@@ -14,6 +14,7 @@ from breeze_lab import __version__
 from breeze_lab.relay.journal import RESTARTED, Journal
 from breeze_lab.relay.market import Line
 from breeze_lab.relay.restore import Gap
+from breeze_lab.relay.today import Today
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -53,6 +54,7 @@ class Lives:
         self._by_room = by_room
         self._sequences = sequences
         self._upstream = upstream
+        self.today = Today(sequences, lines, self.journal.note)
         #: Lines of a former life that nobody wants yet.
         self._former: dict[Identity, Line] = {}
         #: Rooms not heard since a former life, and when that one heard its last frame; the hub
@@ -80,6 +82,7 @@ class Lives:
         self._upstream.epoch = max(self._upstream.epoch, past.epoch)
         for room, sequence in past.sequences.items():
             self._sequences[room] = max(sequence, self._sequences.get(room, 0))
+        self.today.go_on(past.counts, past.firsts)
         self._former, self.silent = past.lines, {}
         for line in self._lines.values():
             line.sequence = self._sequences.get(line.room, 0)
@@ -104,7 +107,7 @@ class Lives:
     def line(self, key: str, room: str, anchor_s: int) -> Line:
         """Return a line that nobody has wanted in this life, as a former one left it."""
         line = self._former.pop((key, room, anchor_s), None) or Line(key, room, anchor_s)
-        line.sequence = self._sequences.get(room, 0)
+        line.sequence, line.first_ms = self._sequences.get(room, 0), self.today.first_ms(room)
         self._await_return(room)
         self.note_line(line)
         return line
@@ -120,6 +123,7 @@ class Lives:
 
     def sweep(self, before: float) -> None:
         """Forget former lines that nobody has wanted since `before` (monotonic seconds)."""
+        self.today.look()
         for identity, line in list(self._former.items()):
             if line.idle_since < before:
                 del self._former[identity]
@@ -186,6 +190,7 @@ class Lives:
         market = self.journal.market
         yield {"what": "life", "life": self.life, "version": __version__, "market": market}
         yield self._epoch_note()
+        yield self.today.head()
         yield from map(_line_note, self._lines.values())
 
     def _epoch_note(self) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class Report:
     def status(self) -> dict[str, Any]:
         """Return what the relay does now, without secrets."""
         hub = self._hub
+        hub.lives.today.look()
         return {
             "protocol": PROTOCOL,
             "version": __version__,
@@ -94,7 +95,7 @@ class Report:
             "joined": self._hub.upstream.joined(line.room),
             "first_ms": line.first_ms,
             "last_ms": line.last_ms,
-            "ticks": line.ticks,
+            "ticks": self._hub.lives.today.count(line.room),
             "sequence": line.sequence,
             "gaps": line.gaps,
             "gap": self._hub.gaps.of(line.room, line.key),

@@ -89,6 +89,8 @@ class Past:
         The newest frames with their rooms, in order.
     gaps
         Of each room, by the sequence of the frame that ended it.
+    counts, firsts
+        Ticks of each room on this day, and when its first one came (Unix milliseconds).
     epoch
         Connections counted so far.
     ended_ms
@@ -105,6 +107,8 @@ class Past:
     held: set[str] = field(default_factory=set)
     recent: deque[tuple[str, Frame]] = field(default_factory=deque)
     gaps: dict[str, dict[int, Gap]] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    firsts: dict[str, int] = field(default_factory=dict)
     epoch: int = 0
     ended_ms: int = 0
     stream: str = ""
@@ -220,6 +224,7 @@ class _Reader:
         self._late: list[tuple[Room, Line, set[Interval]]] = []
         self._beginnings: dict[bytes, Room] = {}
         self._life = ""
+        self._before: dict[str, int] | None = None  # a log of a former version does not say
 
     def read(self, path: Path) -> None:
         """Follow one file up to its end or tear.
@@ -259,6 +264,14 @@ class _Reader:
         self._gap()
         self._end_life()
         past.sequences = {name: room.sequence for name, room in self._rooms.items()}
+        for name, room in self._rooms.items():
+            # By the numbers, because the first files of a long day may have been left alone.
+            numbered = self._before is not None
+            past.counts[name] = (
+                room.sequence - (self._before or {}).get(name, 0) if numbered else room.count
+            )
+            if room.first_ms is not None:
+                past.firsts[name] = room.first_ms
         until = time.monotonic() + _KEPT_S
         for room in self._rooms.values():
             for line in room.lines:
@@ -305,6 +318,8 @@ class _Reader:
                 self._connection(int(note["epoch"]), str(note.get("stream", "")))
             elif what == "line":
                 self._line(note)
+            elif what == "today":
+                self._today(note)
             elif what == "gap":
                 gap = Gap(*(note[name] for name in Gap._fields))
                 self.past.gaps.setdefault(note["room"], {})[gap.sequence] = gap
@@ -332,6 +347,13 @@ class _Reader:
             past.stream = stream
             for line in past.lines.values():
                 line.clear()
+
+    def _today(self, note: dict[str, Any]) -> None:
+        before = self._before = self._before or {}
+        before |= {str(room): int(number) for room, number in note["before"].items()}
+        for name, first_ms in note["first_ms"].items():
+            room = self._rooms.setdefault(name, Room(name))
+            room.first_ms = room.first_ms or int(first_ms)
 
     def _line(self, note: dict[str, Any]) -> None:
         identity = str(note["key"]), str(note["room"]), int(note["anchor_s"])

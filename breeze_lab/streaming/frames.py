@@ -86,7 +86,8 @@ class DayBars:
         """Fetch nothing yet."""
         self._instrument, self._interval = instrument, interval
         self._history = historical.resample_frame(_no_bars(), interval)
-        self._fetched_s = 0.0
+        self._fetched_s = 0.0  # by the market's clock, as all times of bars
+        self._asked_s = 0.0  # monotonic
         self._midnight: datetime | None = None
 
     def frame(self, session: Session | None, bars: Sequence[FeedBar]) -> pd.DataFrame:
@@ -105,7 +106,7 @@ class DayBars:
         RequestError, SessionExpired
             What is there is given by the next call with no session.
         """
-        midnight = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
+        midnight = clock.market_now().replace(hour=0, minute=0, second=0, microsecond=0)
         if midnight != self._midnight:
             self._midnight, self._fetched_s = midnight, 0.0
             self._history = _no_bars()
@@ -121,9 +122,9 @@ class DayBars:
 
     def _first_hole(self, bars: Sequence[FeedBar]) -> datetime | None:
         """Return from where on to fetch once more; None when nothing is missing or known yet."""
-        now_s = time.time()
-        if now_s - self._fetched_s < _AGAIN_S:
+        if time.monotonic() - self._asked_s < _AGAIN_S:
             return None
+        now_s = clock.market_now().timestamp()
         known = self._history.index
         before = known[-1].to_pydatetime() if len(known) else self._midnight
         for bar in bars:
@@ -140,7 +141,8 @@ class DayBars:
         return None
 
     def _fetch(self, session: Session, since: datetime) -> None:
-        fetched_s, until = time.time(), clock.now() + timedelta(seconds=1)
+        now = clock.market_now()
+        fetched_s, until = now.timestamp(), now + timedelta(seconds=1)
         calls = len(historical.plan(self._instrument, self._interval, since, until))
         if calls > _MOST_CALLS:
             count = max(1, _FEW_BARS // self._interval.value)
@@ -150,7 +152,7 @@ class DayBars:
             fresh = historical.candles(session, self._instrument, self._interval, since, until)
         kept = self._history[self._history.index < pd.Timestamp(since)]
         self._history = pd.concat([kept, fresh]) if len(kept) else fresh
-        self._fetched_s = fetched_s
+        self._fetched_s, self._asked_s = fetched_s, time.monotonic()
 
     def _complete(self, frame: pd.DataFrame, bars: Sequence[FeedBar]) -> list[bool]:
         """Say of each bar whether it has closed and nothing of it is missing."""

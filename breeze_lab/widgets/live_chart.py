@@ -10,7 +10,8 @@ sends the same messages through the kernel.
 from __future__ import annotations
 
 import json
-import time
+import re
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
@@ -20,7 +21,7 @@ import numpy as np
 import traitlets
 from bokeh.embed import json_item
 
-from breeze_lab import charts
+from breeze_lab import charts, clock
 from breeze_lab.bars import Interval
 from breeze_lab.widgets import bundles
 from breeze_lab.widgets.relay_comm import RelayComm
@@ -66,6 +67,12 @@ class LiveChart(anywidget.AnyWidget):
         times, ascending. Its last bar may still form.
     practice
         Whether the prices are made up; says so on the chart.
+    replay
+        The recording that is replayed, ``"practice-2026-11-20.parquet"``, if one
+        is: the chart names its day.
+    fetched_s
+        When the history was asked for, Unix seconds by the market's clock: what
+        had ended by then is final. Now by default.
     theme
         ``"auto"`` follows JupyterLab.
     height
@@ -94,6 +101,8 @@ class LiveChart(anywidget.AnyWidget):
         frame: DataFrame,
         *,
         practice: bool = False,
+        replay: str = "",
+        fetched_s: float | None = None,
         theme: Literal["auto", "light", "dark"] = "auto",
         height: int = 480,
         visible: int = charts.VISIBLE,
@@ -103,7 +112,8 @@ class LiveChart(anywidget.AnyWidget):
         self.interval = Interval.parse(interval)
         self._history = frame
         self._market = "practice" if practice else "icici"
-        self._fetched_s = time.time()
+        self._fetched_s = clock.market_now().timestamp() if fetched_s is None else fetched_s
+        self._replay = _day_of(replay)
         self._comm_feed: RelayComm | None = None
         self._comm_views = 0
         layout = charts.candles_figure(
@@ -127,8 +137,8 @@ class LiveChart(anywidget.AnyWidget):
             "symbol": title, "name": instrument.name, "exchange": instrument.exchange,
             "interval": self.interval.label, "interval_s": self.interval.value,
             "decimals": charts.decimals(instrument.tick_size), "practice": practice,
-            "market": self._market, "theme": theme, "height": height, "visible": visible,
-            "margin": charts.MARGIN, "most": charts.MAX_CANDLES,
+            "replay": self._replay, "market": self._market, "theme": theme, "height": height,
+            "visible": visible, "margin": charts.MARGIN, "most": charts.MAX_CANDLES,
             "fetched_s": self._fetched_s, "bokeh": bokeh.__version__,
             "palettes": {name: palette.to_dict() for name, palette in charts.PALETTES.items()},
         }  # fmt: skip
@@ -189,6 +199,14 @@ class LiveChart(anywidget.AnyWidget):
         feed, self._comm_feed = self._comm_feed, None
         if feed is not None:
             feed.close()
+
+
+def _day_of(recording: str) -> str:
+    """Return the day in a recording's name as people say it; its name when there is none."""
+    found = re.search(r"\d{4}-\d{2}-\d{2}", recording)
+    if found is None:
+        return recording.partition(".")[0]
+    return f"{date.fromisoformat(found[0]):%-d %b %Y}"
 
 
 def _pack(frame: DataFrame) -> bytes:

@@ -1,8 +1,9 @@
 """The truth table as a widget: what became of every instrument, about once a second.
 
-A thread of the kernel asks the feed and hands the page the whole table, so it
-goes on while a cell runs; the page changes only the cells that changed. The
-thread lives while a view does. How the status is read is the business of
+The page asks the Jupyter server by itself, so neither a blocked kernel nor a
+restarted one stops it, and changes only the cells that changed. Where there is
+no such server a thread of the kernel asks the feed and hands the page the whole
+table; it lives while a view does. How the status is read is the business of
 `breeze_lab.truth`.
 """
 
@@ -39,12 +40,12 @@ class TruthTable(anywidget.AnyWidget):
     Parameters
     ----------
     every_s
-        Seconds between two looks.
+        Seconds between two looks of the kernel.
 
     Notes
     -----
-    The page element carries ``data-mood`` (of the upstream), ``data-stale`` when the
-    kernel has not been heard for some seconds, and ``data-looks``, the number of
+    The page element carries ``data-mood`` (of the upstream), ``data-stale`` when
+    nobody answered for some seconds, and ``data-looks``, the number of
     tables shown. Where no widget can be shown it is the same table once, as HTML or
     text.
     """
@@ -83,7 +84,7 @@ class TruthTable(anywidget.AnyWidget):
 
     @property
     def looking(self) -> bool:
-        """Whether a page is being kept up to date."""
+        """Whether this kernel keeps a page up to date."""
         return self._thread is not None
 
     def close(self) -> None:

@@ -6,7 +6,16 @@ from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
 
-from breeze_lab_server import callback, handlers, login, openapi, prices, search, subscriptions
+from breeze_lab_server import (
+    callback,
+    handlers,
+    login,
+    openapi,
+    prices,
+    search,
+    subscriptions,
+    truth,
+)
 from breeze_lab_server.supervisor import Supervisor
 
 __all__ = ["BreezeLabServer"]
@@ -34,6 +43,11 @@ class BreezeLabServer(ExtensionApp):
             [
                 (r"/breeze-lab/api/status/?", handlers.StatusHandler, shared),
                 (r"/breeze-lab/api/feed/?", handlers.FeedHandler, shared),
+                (
+                    r"/breeze-lab/api/truth/?",
+                    truth.TruthHandler,
+                    {"truths": truth.Truths(self.supervisor)},
+                ),
                 (r"/breeze-lab/api/metrics/?", handlers.MetricsHandler, shared),
                 (r"/breeze-lab/api/quotes/?", prices.QuotesHandler, shared),
                 (r"/breeze-lab/api/candles/?", prices.CandlesHandler, shared),

@@ -155,6 +155,10 @@ def _paths() -> dict[str, Any]:
         },
         "status": {"get": _operation("status", "The relay and its upstream; starts nothing.",
                                      "Status")},
+        "truth": {"get": _operation(
+            "truth", "What became of every instrument somebody asked for, who listens and how the "
+            "relay stands, read for people; starts nothing.", "Truth",
+        )},
         "metrics": {"get": _operation(
             "metrics", "The relay as Prometheus reads it.", "", kind="text/plain"
         )},

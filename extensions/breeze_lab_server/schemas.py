@@ -113,6 +113,34 @@ SCHEMAS: Final[dict[str, Any]] = {
             "nearest": {**_list(_TEXT), "description": "Keys that could have been meant."},
         }
     ),
+    "Truth": _map(
+        {
+            "says": {
+                "type": "object", "additionalProperties": _TEXT,
+                "description": "Headings and their words; no upstream where no relay answered.",
+            },
+            "rows": _list(_map(
+                {
+                    "key": _TEXT,
+                    "mood": {"enum": ["waiting", "live", "quiet", "silent", "closed", "off"]},
+                    "joined": _BOOL,
+                    "asked": _TEXT, "first": _TEXT, "last": _TEXT,
+                    "ticks": {**_COUNT, "description": "Since the IST midnight."},
+                    "gaps": _COUNT, "consumers": _COUNT, "age_s": _AGE,
+                    "gap": {"type": "string", "description": "The cause of one that is open."},
+                }
+            )),
+            "clients": _list(_map(
+                {
+                    "name": _TEXT, "keys": _COUNT, "waiting": _COUNT, "delivered": _COUNT,
+                    "lost": _COUNT,
+                }
+            )),
+            "mood": {"enum": ["live", "waiting", "off"]},
+            "market": {"type": "string", "description": "Empty before a login."},
+            "now_ms": {"type": "integer", "description": "When it was read, Unix milliseconds."},
+        }
+    ),
     "Status": _map(
         {
             "relay": {

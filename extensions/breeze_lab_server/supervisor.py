@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 
     from breeze_lab_server.handlers import FeedHandler
 
-__all__ = ["SUBPROTOCOL", "Supervisor"]
+__all__ = ["ASKER", "SUBPROTOCOL", "Supervisor"]
 
 #: The door's messages as JSON in text frames.
 SUBPROTOCOL: Final = "breeze-lab.1.json"
+
+#: What the relay calls a connection that only asks how things stand.
+ASKER: Final = "the Jupyter server"
 
 #: How long the relay may take to answer a question.
 _ANSWER_TIMEOUT_S: Final = 3.0
@@ -172,7 +175,7 @@ class Supervisor:
         async with contextlib.AsyncExitStack() as stack:
             connection = await self._open()
             stack.push_async_callback(connection.close)
-            await connection.send(json.dumps({"op": "hello", "client": "the Jupyter server"}))
+            await connection.send(json.dumps({"op": "hello", "client": ASKER}))
             await connection.send(json.dumps(request))
             async for frame in connection:
                 message: dict[str, Any] = json.loads(frame)

@@ -46,6 +46,7 @@ class Chart {
     this.bars = new Bars(new Float64Array(bytes), this.config);
     this.tick = null;
     this.heard = null; // performance.now() of the newest tick
+    this.trades = false; // whether a later trade came than the first one told
     this.link = "Connecting";
     this.upstream = null;
     this.relay = null;
@@ -108,6 +109,7 @@ class Chart {
     for (const tick of message.ticks ?? []) {
       if (tick[0] !== key) continue;
       const known = this.tick && this.tick[1] === tick[1] && this.tick[4] === tick[4];
+      if (this.tick && tick[3] > this.tick[3]) this.trades = true; // its market is open
       this.tick = tick;
       if (message.op === "batch") this.heard = performance.now();
       else if (!known) this.heard = performance.now() - Math.max(Date.now() - tick[4], 0);
@@ -153,8 +155,12 @@ class Chart {
     this.part("name").textContent = config.name;
     this.part("where").textContent = `${config.exchange} · ${config.interval}`;
     this.part("practice").hidden = !config.practice;
+    if (config.replay) {
+      this.part("practice").textContent = `replay · ${config.replay}`;
+      this.part("practice").title = "A recorded day, played once more";
+    }
     root.setAttribute("role", "figure");
-    const label = `${config.symbol}, ${config.interval} candles${config.practice ? ", practice data" : ""}`;
+    const label = `${config.symbol}, ${config.interval} candles${config.replay ? `, replay of ${config.replay}` : config.practice ? ", practice data" : ""}`;
     root.setAttribute("aria-label", label);
   }
 
@@ -198,7 +204,9 @@ class Chart {
   /** Say how old the picture is; a stale one must look stale. */
   badge() {
     const heard = this.heard === null ? null : (performance.now() - this.heard) / 1000;
-    const age = heard === null ? null : heard + trade_lag(this.tick);
+    // A practice market that trades may be at another time of its own: that makes no trade old.
+    const lag = !this.tick || (this.config.practice && this.trades) ? 0 : trade_lag(this.tick);
+    const age = heard === null ? null : heard + lag;
     const since = age === null ? "no trade yet" : `last trade ${say_age(age)} ago`;
     const { link, upstream } = this;
     let state = "live";

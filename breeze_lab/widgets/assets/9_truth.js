@@ -1,6 +1,11 @@
 // The truth table: what became of every instrument, who listens, and how the relay stands.
+// It asks the Jupyter server about once a second, so that neither a busy kernel nor a restart stops
+// it; where there is no server extension a thread of the kernel tells it.
 
-const TRUTH_STALE_MS = 4000; // the kernel looks once a second
+const TRUTH_EVERY_MS = 1000;
+const TRUTH_PATIENCE_MS = 3000; // for one answer
+const TRUTH_STALE_MS = 4000;
+const TRUTH_ROWS_A_SECOND = 500; // a longer table comes less often
 const TRUTH_HERE_MS = 5000;
 
 const TRUTH_COLUMNS = [
@@ -10,10 +15,12 @@ const TRUTH_COLUMNS = [
   ["joined", "Joined", "text", (row) => (row.joined ? "yes" : "no")],
   ["first", "First tick", "time", (row) => row.first || "–"],
   ["last", "Last tick", "time", (row) => row.last || "–"],
-  ["ticks", "Ticks", "number", (row) => row.ticks.toLocaleString("en-IN")],
+  ["ticks", "Ticks today", "number", (row) => row.ticks.toLocaleString("en-IN")],
   ["gaps", "Gaps", "number", (row) => String(row.gaps)],
   ["age_s", "Age", "number", (row) => say_truth_age(row.age_s)],
 ];
+
+const TRUTH_AGE = TRUTH_COLUMNS.findIndex(([name]) => name === "age_s");
 
 const TRUTH_CLIENTS = [
   ["name", "Consumer"], ["keys", "Instruments"], ["waiting", "Waiting"], ["delivered", "Sent"], ["lost", "Lost"],
@@ -55,12 +62,12 @@ class TruthView {
     el.append(this.root);
     this.end_theme = follow_page_theme(this.root);
     this.end_session = mark_session(this.root, () => this.market || null);
-    this.on_table = () => this.show();
-    model.on("change:table", this.on_table);
-    this.here();
-    this.beat = setInterval(() => this.here(), TRUTH_HERE_MS);
     this.second = setInterval(() => this.judge(), 1000);
-    this.show();
+    this.on_seen = () => this.poll();
+    document.addEventListener("visibilitychange", this.on_seen);
+    put(this.state, "asking the relay …");
+    if (base_url() === null) this.ask_kernel();
+    else this.poll();
   }
 
   build() {
@@ -109,9 +116,54 @@ class TruthView {
     this.root.append(this.head, scroll, this.empty, client_scroll, this.facts);
   }
 
+  /** Ask the Jupyter server, which needs no kernel, now and again later. */
+  async poll() {
+    clearTimeout(this.timer);
+    // Nobody looks: the answer would be thrown away. Seen again, it asks at once.
+    if (this.closed || this.asking || this.by_kernel || document.hidden) return;
+    this.asking = true;
+    const patience = new AbortController();
+    const limit = setTimeout(() => patience.abort(), TRUTH_PATIENCE_MS);
+    let answer = { status: 0, body: null };
+    try {
+      answer = await ask_server("api/truth", { signal: patience.signal });
+    } catch {
+      // it took too long
+    }
+    clearTimeout(limit);
+    this.asking = false;
+    if (this.closed) return;
+    if (answer.status === 404) {
+      this.ask_kernel();
+      return;
+    }
+    if (answer.status === 200 && answer.body?.says) this.show(answer.body);
+    else if (answer.status === 401 || answer.status === 403) this.trouble = "sign in to Jupyter again";
+    this.judge();
+    const slower = Math.max(1, (this.told?.rows.length ?? 0) / TRUTH_ROWS_A_SECOND);
+    this.timer = setTimeout(() => this.poll(), TRUTH_EVERY_MS * slower);
+  }
+
+  /** Have a thread of the kernel look, where no server extension does. */
+  ask_kernel() {
+    this.by_kernel = true;
+    this.on_table = () => {
+      const told = JSON.parse(this.model.get("table"));
+      if (told.says) this.show(told);
+    };
+    this.model.on("change:table", this.on_table);
+    this.here();
+    this.beat = setInterval(() => this.here(), TRUTH_HERE_MS);
+    this.on_table();
+  }
+
   /** Tell the kernel that somebody looks. */
   here() {
-    this.model.send({ op: "here", view: this.view });
+    try {
+      this.model.send({ op: "here", view: this.view });
+    } catch {
+      // the kernel is away, which is shown
+    }
   }
 
   sort_by(name) {
@@ -126,10 +178,11 @@ class TruthView {
     this.place_rows();
   }
 
-  show() {
-    const told = JSON.parse(this.model.get("table"));
-    if (!told.says) {
-      put(this.state, "asking the relay …");
+  show(told) {
+    // A relay that is gone says nothing of instruments: what is known of them stays, and ages.
+    this.trouble = !told.says.upstream && this.told?.rows.length ? told.says.relay : "";
+    if (this.trouble) {
+      this.judge();
       return;
     }
     this.heard = performance.now();
@@ -228,21 +281,35 @@ class TruthView {
   /** Say how the feed stands; what is old must not look fresh. */
   judge() {
     const age = performance.now() - this.heard;
-    const stale = age > TRUTH_STALE_MS;
+    const stale = age > TRUTH_STALE_MS || Boolean(this.trouble);
     this.root.toggleAttribute("data-stale", stale);
-    if (!this.told) return;
-    const words = this.told.says.upstream ?? this.told.says.relay;
-    put(this.state, stale ? `the kernel has not answered for ${say_left(age / 1000)}; what follows is from then` : words);
+    const whose = this.by_kernel ? "the kernel" : "the Jupyter server";
+    const why = this.trouble || `${whose} has not answered for ${say_left(age / 1000)}`;
+    if (!this.told) {
+      if (stale) put(this.state, why);
+      return;
+    }
+    const old = this.trouble ? `what follows is ${say_left(age / 1000)} old` : "what follows is from then";
+    put(this.state, stale ? `${why}; ${old}` : this.told.says.upstream ?? this.told.says.relay);
+    // An age goes on growing, whoever does not answer.
+    for (const { cells, row } of this.rows.values()) {
+      if (row.age_s !== null) put(cells[TRUTH_AGE], say_truth_age(row.age_s + age / 1000));
+    }
   }
 
   close() {
+    this.closed = true;
+    clearTimeout(this.timer);
     clearInterval(this.beat);
     clearInterval(this.second);
-    this.model.off("change:table", this.on_table);
-    try {
-      this.model.send({ op: "gone", view: this.view });
-    } catch {
-      // the kernel went first
+    document.removeEventListener("visibilitychange", this.on_seen);
+    if (this.by_kernel) {
+      this.model.off("change:table", this.on_table);
+      try {
+        this.model.send({ op: "gone", view: this.view });
+      } catch {
+        // the kernel went first
+      }
     }
     this.end_theme();
     this.end_session?.();
