@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import calm_ast
 import pytest
+
+calm_ast.install()
 
 
 @pytest.fixture(scope="session", autouse=True)
