@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from urllib.request import ProxyHandler, Request, build_opener
@@ -45,11 +46,25 @@ def relay_home(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[settings
     """Give the test a home of its own and end the relay it leaves behind."""
     monkeypatch.setenv("BREEZE_LAB_HOME", str(path / "home"))
     folders = settings.folders()
-    yield folders
-    record = processes.running(folders.runtime, "relay")
-    if record is not None:
-        os.kill(record["pid"], signal.SIGTERM)
-        until(lambda: processes.running(folders.runtime, "relay") is None, "the relay's end")
+    try:
+        yield folders
+    except BaseException:
+        _kill(folders)  # the failure is what counts, and its relay may hang
+        raise
+    try:
+        processes.stop(folders.runtime, "relay", timeout_s=30)
+    except BaseException:
+        _kill(folders)
+        raise
+
+
+def _kill(folders: settings.Folders) -> None:
+    """End the relay of a home by SIGKILL, and the one somebody started in its place."""
+    deadline = time.monotonic() + 30
+    while (record := processes.running(folders.runtime, "relay")) and time.monotonic() < deadline:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(record["pid"], signal.SIGKILL)
+        time.sleep(0.01)
 
 
 @contextlib.contextmanager
