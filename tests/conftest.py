@@ -37,11 +37,11 @@ def practice(tmp_path_factory):
     )
     try:
         line = process.stdout.readline()
-        assert line, f"the practice market ended at once with status {process.wait(10)}"
+        assert line, f"the practice market ended at once with status {process.wait(30)}"
         yield json.loads(line)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(30)
         process.stdout.close()
 
 

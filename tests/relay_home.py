@@ -68,12 +68,19 @@ def _kill(folders: settings.Folders) -> None:
 
 
 @contextlib.contextmanager
-def practice_market() -> Iterator[dict[str, Any]]:
-    """Run a practice market nobody else is connected to, so that its connections can be counted."""
+def practice_market(*, master: bool = False) -> Iterator[dict[str, Any]]:
+    """Run a practice market nobody else is connected to, so that its connections can be counted.
+
+    With `master` its security master is made before anybody asks for it with less patience.
+    """
     command = [sys.executable, "-m", "breeze_lab.practice", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield json.loads(process.stdout.readline())
+            record = json.loads(process.stdout.readline())
+            if master:
+                with _open(record["master_url"], timeout=120) as answer:
+                    answer.read()
+            yield record
         finally:
             process.terminate()
 
@@ -135,7 +142,7 @@ class Client:
         encoded = (msgspec.json if self.text else msgspec.msgpack).encode(message)
         self.socket.send(encoded, text=self.text)
 
-    def next(self, timeout_s: float = 10.0) -> dict[str, Any]:
+    def next(self, timeout_s: float = 30.0) -> dict[str, Any]:
         """Return the next message."""
         data = self.socket.recv(timeout_s, decode=False)
         return (msgspec.json if self.text else msgspec.msgpack).decode(data)

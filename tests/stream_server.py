@@ -59,7 +59,7 @@ class StreamServer:
     @property
     def rooms(self) -> set[str]:
         """Rooms somebody has joined."""
-        return {room for room in self._sio.manager.rooms.get("/", {}) if room and "!" in room}
+        return {room for room in list(self._sio.manager.rooms.get("/", {})) if room and "!" in room}
 
     def emit(self, *frames: Any, event: str = "stock") -> None:
         """Send frames to everybody, in order."""
@@ -110,11 +110,11 @@ class StreamServer:
 
         self._do(end())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join(30)
         self._loop.close()
 
     def _do(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(100)
 
     async def _start(self, port: int) -> int:
         app = web.Application()

@@ -61,7 +61,7 @@ class Other:
 
     def __exit__(self, *_):
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(30)
         self.process.stdout.close()
 
 
@@ -327,17 +327,17 @@ def test_the_relay_follows_the_session(market):
         client.subscribe(Share())
         client.read("batch")
         control.connect().jump((clock.now() + timedelta(days=1)).replace(hour=0, minute=1))
-        until(lambda: not accounts.facts().good, "the relay's word", 10)
+        until(lambda: not accounts.facts().good, "the relay's word")
         assert client.ask("status")["upstream"]["state"] == "refused"
         assert "ended" in accounts.facts().reason or "stream refused" in accounts.facts().reason
         connections = ask(market["status_url"])["connections"]["stream"]
         assert connections == 0
         session.login_practice()
-        until(lambda: client.ask("status")["upstream"]["state"] == "connected", "the new one", 10)
+        until(lambda: client.ask("status")["upstream"]["state"] == "connected", "the new one")
         client.read("batch")
         assert client.ask("status")["pid"] == pid
         session.logout()
-        until(lambda: client.ask("status")["upstream"]["state"] == "refused", "the logout", 10)
+        until(lambda: client.ask("status")["upstream"]["state"] == "refused", "the logout")
         assert "by a logout" in client.ask("status")["upstream"]["error"]
 
 
@@ -377,6 +377,6 @@ def test_a_busy_stream_ends_nobodys_session(market):
         until(lambda: client.ask("status")["upstream"]["state"] == "connected", "the session")
         with control.connect().fault("refuse", "20s"):
             control.connect().fault("drop")
-            until(lambda: client.ask("status")["upstream"]["state"] == "refused", "the refusal", 10)
-            until(lambda: client.ask("status")["uptime_s"] > 3, "a few looks", 10)
+            until(lambda: client.ask("status")["upstream"]["state"] == "refused", "the refusal")
+            until(lambda: client.ask("status")["uptime_s"] > 3, "a few looks")
         assert accounts.facts().good

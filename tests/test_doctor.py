@@ -14,6 +14,7 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from waiting import within
 from weather import control_of, market
 
 import breeze_lab
@@ -73,7 +74,7 @@ def test_a_fine_day_is_called_fine(logged_in):
         *BROKER, "network", "clock", "kept master", "versions", "disk", "session", "call budget",
     }  # fmt: skip
     assert logged_in.meter.total - spent <= 1
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < within(5)
 
 
 WEATHER = [
@@ -110,7 +111,7 @@ def test_the_culprit_is_named(logged_in, calm, words, lines, culprit, says):  # 
     begin(calm, words)
     begun = time.monotonic()
     found = checkup.doctor()
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < within(10)
     # Whether the session's line was asked before the call that noticed its end is chance.
     assert troubled(found) - ({"session"} if words == "expire" else set()) == lines, found
     assert found.culprit == culprit, found
@@ -183,7 +184,7 @@ def examined(endpoints, witness, *, title="ICICI", **environment):
     patient = Patient(endpoints, title, None, False, {"BREEZE_LAB_WITNESS": witness, **environment})
     begun = time.monotonic()
     found = checkup.examine(patient)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < within(10)
     return found
 
 
@@ -364,7 +365,7 @@ def test_a_used_up_minute_is_not_waited_for(logged_in, tmp_path):
         logged_in.meter.spend().done()
     begun = time.monotonic()
     found = checkup.doctor()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < within(5)
     assert logged_in.meter.total == 5
     assert found["calls"].state == "not checked"
     assert troubled(found) == {"call budget"}

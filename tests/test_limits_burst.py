@@ -186,9 +186,9 @@ class Burst:
         (self.folder / "over").touch()
         for caller in self.callers.values():
             caller.kill()
-            caller.wait(10)
+            caller.wait(30)
         self.market.terminate()
-        self.market.wait(10)
+        self.market.wait(30)
         self.market.stdout.close()
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
-from waiting import until
+from waiting import until, within
 from weather import RELIND, control_of, market
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import connect
@@ -163,8 +163,8 @@ def test_a_fault_ends_by_itself_and_the_log_knows(control):
     assert 0 < fault.left_s <= 0.7
     began = time.monotonic()
     control.pause()
-    until(lambda: len(lines_of(control, fault)) == 2, "the end", 5)
-    assert time.monotonic() - began == pytest.approx(0.7, abs=0.3)
+    until(lambda: len(lines_of(control, fault)) == 2, "the end")
+    assert 0.6 < time.monotonic() - began < within(1)
     control.clock(speed=1, paused=False)
     first, last = lines_of(control, fault)
     assert (first["what"], last["what"], last["why"]) == (
@@ -172,7 +172,7 @@ def test_a_fault_ends_by_itself_and_the_log_knows(control):
         "fault ended",
         "time is up",
     )
-    assert last["lasted_s"] == pytest.approx(0.7, abs=0.1)
+    assert 0.69 < last["lasted_s"] < within(0.8)
     assert {"time", "market_time"} <= set(first)
     assert fault.left_s == 0.0
 
@@ -193,8 +193,8 @@ def test_a_count_is_used_up(control, record):
     fault = control.fault("maintenance", "20s", count=2)
     for _ in range(2):
         with pytest.raises(OSError, match="503"):
-            urlopen(record["login_url"], timeout=5)
-    with urlopen(record["login_url"], timeout=5) as page:
+            urlopen(record["login_url"], timeout=60)
+    with urlopen(record["login_url"], timeout=60) as page:
         assert page.status == 200
     assert lines_of(control, fault)[-1] | {"time": 0, "market_time": 0, "lasted_s": 0} == {
         "time": 0, "market_time": 0, "lasted_s": 0, "what": "fault ended", "why": "used up",
@@ -234,7 +234,7 @@ def test_a_fault_is_over_when_its_time_is_even_if_its_timer_is_late():
 def knock(address, path):
     """Ask a server for a stream; return what it says."""
     parts = urlsplit(address)
-    with socket.create_connection((parts.hostname, parts.port), timeout=5) as raw:
+    with socket.create_connection((parts.hostname, parts.port), timeout=60) as raw:
         raw.sendall(f"GET {path}?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         return raw.recv(10)
 
@@ -305,7 +305,7 @@ def test_two_faults_at_once_get_along(control, record):
     with control.fault("slow", "10s", delay_s=0.5), control.fault("maintenance", "10s"):
         begun = time.monotonic()
         with pytest.raises(OSError, match="503"):
-            urlopen(record["login_url"], timeout=5)
+            urlopen(record["login_url"], timeout=60)
         assert time.monotonic() - begun >= 0.5
     with stream(record) as ws:
         events(ws, 0.3)
@@ -429,7 +429,7 @@ def test_a_port_that_somebody_took_is_taken_back_when_it_is_free(control, record
         until(lambda: time.monotonic() - down_since > 0.5, "a few vain tries")
         with stream(record) as ws:
             assert events(ws, 0.3)
-    until(lambda: _listens(record), "the port's return", 5)
+    until(lambda: _listens(record), "the port's return")
 
 
 def _listens(record):
@@ -462,7 +462,7 @@ def test_any_mixture_of_faults_leaves_a_healthy_market(tmp_path):
         control.clear()
         with stream(record) as ws:
             assert any(packet.startswith("42") for packet in events(ws, 1.0))
-        until(lambda: sum(control.status()["connections"].values()) <= 1, "the last goodbye", 5)
+        until(lambda: sum(control.status()["connections"].values()) <= 1, "the last goodbye")
         logged = [line for line in control.log() if "fault" in line]
         begun = {line["number"] for line in logged if line["what"] == "fault began"}
         ended = [line["number"] for line in logged if line["what"] == "fault ended"]

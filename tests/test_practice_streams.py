@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from urllib.request import Request, urlopen
 
 import pytest
-from waiting import until
+from waiting import until, within
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -23,7 +23,7 @@ from breeze_lab import _sdk, clock
 from breeze_lab.settings import Endpoints
 from breeze_lab.ticks import Depth, Tick, decode_frame
 
-WAIT_S = 15
+WAIT_S = 60
 
 
 def start(*options, home):
@@ -39,7 +39,7 @@ def start(*options, home):
 def stop(process):
     process.terminate()
     process.stdout.close()
-    return process.wait(10)
+    return process.wait(30)
 
 
 def breeze_of(record, folder):
@@ -153,7 +153,7 @@ def test_longer_candles_and_all_ticks_equal_history(fast, tmp_path):
         def heard(interval):
             return [t for t in list(breeze.seen) if t.get("interval") == interval]
 
-        until(lambda: len(heard("1minute")) > 2 and heard("5minute"), "5 minutes", 25)
+        until(lambda: len(heard("1minute")) > 2 and heard("5minute"), "5 minutes")
         minutes = heard("1minute")
         candles = minutes + heard("5minute")
         for candle in candles:
@@ -390,8 +390,8 @@ def test_it_ends_at_once_and_cleanly(tmp_path):
             client.event()
             began = time.monotonic()
             process.send_signal(number)
-            assert process.wait(5) == 0
-            assert time.monotonic() - began < 2
+            assert process.wait(30) == 0
+            assert time.monotonic() - began < within(2)
         process.stdout.close()
 
 
@@ -401,12 +401,13 @@ def test_one_per_runtime_folder_and_gone_when_idle(tmp_path):
     process, record = start(*options, home=tmp_path)
     published = json.loads((tmp_path / "practice.json").read_text())
     assert published["api_url"] == record["api_url"]
-    second = subprocess.run(
-        [sys.executable, "-m", "breeze_lab.practice", "--json", *options],
-        capture_output=True, text=True, timeout=10, check=False,
-    )  # fmt: skip
+    with Bare(record, "stream_url"):  # or it could end before the second one has looked
+        second = subprocess.run(
+            [sys.executable, "-m", "breeze_lab.practice", "--json", *options],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
     assert second.returncode == 0
     assert second.stdout == ""
-    assert process.wait(10) == 0
+    assert process.wait(30) == 0
     process.stdout.close()
     assert not (tmp_path / "practice.json").exists()

@@ -55,8 +55,8 @@ class Readers:
     def __exit__(self, *_: object) -> None:
         self.process.send_signal(signal.SIGCONT)
         self.process.kill()
-        self.process.wait(5)
-        self.reading.join(5)
+        self.process.wait(30)
+        self.reading.join(30)
         self.process.stdout.close()
 
 
@@ -77,7 +77,7 @@ def test_frozen_consumer_costs_nothing_and_wakes_to_the_present(tmp_path, monkey
         keeper.login(stream_login(flood))
         others = stack.enter_context(Readers(OTHERS))
         sleeper = stack.enter_context(Readers(1))
-        until(lambda: others.lines and sleeper.lines, "the first second", 20)
+        until(lambda: others.lines and sleeper.lines, "the first second")
         time.sleep(AROUND_S)
         pid = keeper.welcome["pid"]
         before, memory = len(others.lines), megabytes(pid)

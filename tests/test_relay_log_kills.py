@@ -87,7 +87,7 @@ def campaign(folder, kills, plant=""):
     return rates, wrong
 
 
-@pytest.mark.timeout(60 + 2 * KILLS)
+@pytest.mark.timeout(240 + 2 * KILLS)
 def test_what_was_acknowledged_is_there_once_and_whole(tmp_path):
     """However often the writer is killed at more than 10,000 records a second, none is missing."""
     rates, wrong = campaign(tmp_path / "log", KILLS)

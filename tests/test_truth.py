@@ -180,7 +180,7 @@ def test_a_followed_log_goes_on(home):
         run("stop")
         assert any("Relay ends" in follower.stdout.readline() for _ in range(5))
         follower.send_signal(signal.SIGINT)
-        assert follower.wait(10) == 0
+        assert follower.wait(30) == 0
 
 
 def test_a_relay_that_hangs_is_told_apart_from_one_that_is_down(home):
