@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import calm_ast
 import pytest
@@ -38,7 +39,11 @@ def practice(tmp_path_factory):
     try:
         line = process.stdout.readline()
         assert line, f"the practice market ended at once with status {process.wait(30)}"
-        yield json.loads(line)
+        record = json.loads(line)
+        # Its security master is made now: on a busy machine a login would not wait for it.
+        with urlopen(record["master_url"], timeout=120) as answer:
+            answer.read()
+        yield record
     finally:
         process.terminate()
         process.wait(30)
