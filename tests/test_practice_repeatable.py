@@ -113,7 +113,7 @@ async def listen(record, rooms):
     listeners = asyncio.gather(
         quotes(record, auth, rooms, joined), candles(record, auth, of_candles)
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         await joined.wait()
         # Nothing confirms a join of the candle stream; the status counts them.
         heard = 0

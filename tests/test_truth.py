@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from datetime import datetime
 
 import pytest
@@ -176,7 +175,6 @@ def test_a_followed_log_goes_on(home):
         [*COMMAND, "relay", "logs", "-f", "-n", "1"], stdout=subprocess.PIPE, text=True
     ) as follower:
         assert "serves at" in follower.stdout.readline()
-        time.sleep(0.3)  # it looks at the file's end before anything is added
         run("stop")
         assert any("Relay ends" in follower.stdout.readline() for _ in range(5))
         follower.send_signal(signal.SIGINT)
