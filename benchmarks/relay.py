@@ -260,6 +260,7 @@ def _measure(
             assert all(process.poll() is None for process in started), f"{role} ended"
             time.sleep(0.02)
         board.counts[Board.GO] = 2 if paced else 1
+        _heard(board, [0] * readers)
         time.sleep(warm)
         pids = {"server": server.pid, "reader": started[0].pid, **_relay(folder / "home")}
         seen = _count(board, readers, seconds, pids)
@@ -284,10 +285,19 @@ def _count(board: Board, readers: int, seconds: float, pids: dict[str, int]) -> 
     counts, began = list(board.counts[:readers]), time.perf_counter()
     cpu, resident = {name: _cpu_s(pid) for name, pid in pids.items()}, _resident(pids)
     time.sleep(seconds)
+    _heard(board, counts)
     wall = time.perf_counter() - began
     rates = [(b - a) / wall for a, b in zip(counts, board.counts[:readers], strict=True)]
     used = {name: _cpu_s(pid) - cpu[name] for name, pid in pids.items()}
     return _Seen(rates, used, board.counts[Board.LOST], wall, [], (resident, _resident(pids)))
+
+
+def _heard(board: Board, counts: list[int]) -> None:
+    """Return when every reader counts more than it did; a busy machine may let one wait."""
+    deadline = time.monotonic() + _READY_S
+    while any(now <= then for now, then in zip(board.counts, counts, strict=False)):
+        assert time.monotonic() < deadline, "a reader hears nothing"
+        time.sleep(0.02)
 
 
 @contextlib.contextmanager

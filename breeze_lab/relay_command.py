@@ -125,7 +125,7 @@ def _down() -> str:
         "No relay runs. Start it: breeze-lab relay start. The first live chart or subscription "
         "starts it, too."
     )
-    last = "".join(f"\n  {line}" for line in _tail(_log_file(), 3))
+    last = "".join(f"\n  {line}" for line in _tail(_log_file(), 3)[0])
     return f"{words}\nThe last one said:{last}" if last else words
 
 
@@ -159,29 +159,33 @@ def _logs(lines: int, *, follow: bool) -> int:
     if not path.exists() and not follow:
         print(f"No log yet at {path}: no relay was started here.", file=sys.stderr)
         return NOT_RUNNING
-    for line in _tail(path, lines):
+    found, end = _tail(path, lines)
+    for line in found:
         print(line)
     if follow:
         with contextlib.suppress(KeyboardInterrupt):
-            _follow(path)
+            _follow(path, end)
     return 0
 
 
-def _tail(path: Path, lines: int) -> list[str]:
-    """Return the last lines of a file without reading all of it; none when it is not there."""
-    found = b""
+def _tail(path: Path, lines: int) -> tuple[list[str], int]:
+    """Return the last lines of a file and where they end, without reading all of it.
+
+    There are none and they end at 0 when it is not there.
+    """
+    found, end = b"", 0
     with contextlib.suppress(OSError), path.open("rb") as file:
-        at = file.seek(0, os.SEEK_END)
+        at = end = file.seek(0, os.SEEK_END)
         while at and found.count(b"\n") <= lines:
             step = min(at, 64 * 1024)
             at = file.seek(at - step)
             found = file.read(step) + found
-    return found.decode(errors="replace").splitlines()[-lines:] if lines > 0 else []
+    text = found.decode(errors="replace").splitlines()
+    return text[-lines:] if lines > 0 else [], end
 
 
-def _follow(path: Path) -> None:
-    """Print what is appended until interrupted; begin anew when the file does."""
-    at = path.stat().st_size if path.exists() else 0
+def _follow(path: Path, at: int) -> None:
+    """Print what comes behind byte `at` until interrupted; begin anew when the file does."""
     while True:
         size = path.stat().st_size if path.exists() else 0
         if size < at:

@@ -106,7 +106,6 @@ class Lab:
                 [sys.executable, "-m", "breeze_lab.practice", f"--runtime={self.runtime}", *market],
                 env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
-            until(lambda: processes.running(self.runtime, "practice"), "the practice market")
         self.process = subprocess.Popen(
             [
                 sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--port=0",
@@ -116,7 +115,13 @@ class Lab:
             ],
             env=self.environment, stdout=subprocess.DEVNULL, stderr=(home / "log").open("wb"),
         )  # fmt: skip
-        self.url = until(lambda: self._url(home / "jupyter"), "JupyterLab's record")
+        try:
+            if market is not None:
+                until(lambda: processes.running(self.runtime, "practice"), "the practice market")
+            self.url = until(lambda: self._url(home / "jupyter"), "JupyterLab's record", 120)
+        except BaseException:  # a failed start leaves nothing behind
+            self.close()
+            raise
 
     def _url(self, folder: Path):
         assert self.process.poll() is None, "JupyterLab ended"
@@ -135,7 +140,7 @@ class Lab:
             self.url + route, method=method, data=None if data is None else json.dumps(data).encode(),
             headers={"Authorization": f"token {TOKEN}", "Content-Type": "application/json"},
         )  # fmt: skip
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
     def status(self):
@@ -156,14 +161,14 @@ class Lab:
     def market(self):
         """Return what the practice market says."""
         record = processes.running(self.runtime, "practice")
-        with urllib.request.urlopen(record["status_url"], timeout=10) as answer:
+        with urllib.request.urlopen(record["status_url"], timeout=60) as answer:
             return json.load(answer)
 
     def drive(self, *words: str) -> str:
         """Drive the market's clock by the command: ``drive("jump", "09:15")``."""
         done = subprocess.run(
             [sys.executable, "-c", COMMAND, "practice", *words],
-            env=self.environment, capture_output=True, text=True, timeout=30, check=False,
+            env=self.environment, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout

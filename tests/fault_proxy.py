@@ -78,7 +78,7 @@ class FaultProxy:
 
         self._do(end())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join(30)
         self._loop.close()
 
     def _do(self, work: Any) -> Any:

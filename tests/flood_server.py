@@ -43,7 +43,7 @@ class Flood:
 
     def close(self) -> None:
         self.process.terminate()
-        self.process.wait(5)
+        self.process.wait(30)
         self.process.stdout.close()
 
 

@@ -44,7 +44,7 @@ class NumberedMarket:
 
     def close(self) -> None:
         self.process.terminate()
-        self.process.wait(5)
+        self.process.wait(30)
         self.process.stdin.close()
         self.process.stdout.close()
 

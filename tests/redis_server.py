@@ -68,7 +68,7 @@ class RedisServer:
     def kill(self) -> None:
         """End it by SIGKILL."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(30)
 
     def close(self) -> None:
         self.kill()

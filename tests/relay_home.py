@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from urllib.request import ProxyHandler, Request, build_opener
@@ -45,20 +46,41 @@ def relay_home(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[settings
     """Give the test a home of its own and end the relay it leaves behind."""
     monkeypatch.setenv("BREEZE_LAB_HOME", str(path / "home"))
     folders = settings.folders()
-    yield folders
-    record = processes.running(folders.runtime, "relay")
-    if record is not None:
-        os.kill(record["pid"], signal.SIGTERM)
-        until(lambda: processes.running(folders.runtime, "relay") is None, "the relay's end")
+    try:
+        yield folders
+    except BaseException:
+        _kill(folders)  # the failure is what counts, and its relay may hang
+        raise
+    try:
+        processes.stop(folders.runtime, "relay", timeout_s=30)
+    except BaseException:
+        _kill(folders)
+        raise
+
+
+def _kill(folders: settings.Folders) -> None:
+    """End the relay of a home by SIGKILL, and the one somebody started in its place."""
+    deadline = time.monotonic() + 30
+    while (record := processes.running(folders.runtime, "relay")) and time.monotonic() < deadline:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(record["pid"], signal.SIGKILL)
+        time.sleep(0.01)
 
 
 @contextlib.contextmanager
-def practice_market() -> Iterator[dict[str, Any]]:
-    """Run a practice market nobody else is connected to, so that its connections can be counted."""
+def practice_market(*, master: bool = False) -> Iterator[dict[str, Any]]:
+    """Run a practice market nobody else is connected to, so that its connections can be counted.
+
+    With `master` its security master is made before anybody asks for it with less patience.
+    """
     command = [sys.executable, "-m", "breeze_lab.practice", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield json.loads(process.stdout.readline())
+            record = json.loads(process.stdout.readline())
+            if master:
+                with _open(record["master_url"], timeout=120) as answer:
+                    answer.read()
+            yield record
         finally:
             process.terminate()
 
@@ -120,7 +142,7 @@ class Client:
         encoded = (msgspec.json if self.text else msgspec.msgpack).encode(message)
         self.socket.send(encoded, text=self.text)
 
-    def next(self, timeout_s: float = 10.0) -> dict[str, Any]:
+    def next(self, timeout_s: float = 30.0) -> dict[str, Any]:
         """Return the next message."""
         data = self.socket.recv(timeout_s, decode=False)
         return (msgspec.json if self.text else msgspec.msgpack).decode(data)

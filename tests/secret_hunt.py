@@ -95,4 +95,4 @@ class Watcher:
 
     def close(self) -> None:
         self._over.set()
-        self._thread.join(10)
+        self._thread.join(30)

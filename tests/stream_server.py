@@ -23,9 +23,13 @@ def quote(room: str, last: float, volume: int, epoch_s: int) -> list[Any]:
 
 
 class StreamServer:
-    """Serve ``/socket.io/`` on loopback from a thread of its own."""
+    """Serve ``/socket.io/`` on loopback from a thread of its own.
 
-    def __init__(self, ping_interval_s: float = 1.0) -> None:
+    Without a `ping_interval_s` it pings each second, and hangs up on nobody whom a busy machine
+    keeps from answering: what is sent meanwhile would be lost.
+    """
+
+    def __init__(self, ping_interval_s: float = 0.0) -> None:
         self.refuse = False
         self.auths: list[Any] = []
         self.joins: list[Any] = []
@@ -33,8 +37,8 @@ class StreamServer:
         self.alive: set[str] = set()
         self.most = 0
         self._sio = socketio.AsyncServer(
-            async_mode="aiohttp", transports=["websocket"], ping_interval=ping_interval_s,
-            ping_timeout=ping_interval_s,
+            async_mode="aiohttp", transports=["websocket"], ping_interval=ping_interval_s or 1.0,
+            ping_timeout=ping_interval_s or 60.0,
         )  # fmt: skip
         self._sio.on("connect", self._connect)
         self._sio.on("disconnect", self._disconnect)
@@ -59,7 +63,7 @@ class StreamServer:
     @property
     def rooms(self) -> set[str]:
         """Rooms somebody has joined."""
-        return {room for room in self._sio.manager.rooms.get("/", {}) if room and "!" in room}
+        return {room for room in list(self._sio.manager.rooms.get("/", {})) if room and "!" in room}
 
     def emit(self, *frames: Any, event: str = "stock") -> None:
         """Send frames to everybody, in order."""
@@ -110,11 +114,11 @@ class StreamServer:
 
         self._do(end())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join(30)
         self._loop.close()
 
     def _do(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(100)
 
     async def _start(self, port: int) -> int:
         app = web.Application()

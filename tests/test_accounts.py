@@ -61,7 +61,7 @@ class Other:
 
     def __exit__(self, *_):
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(30)
         self.process.stdout.close()
 
 
@@ -175,7 +175,7 @@ def test_the_markets_midnight_ends_it_for_all(market):
 def test_a_market_in_trouble_ends_no_session_and_one_that_stopped_does(market):
     """Slow or broken is not gone: only a refused connection means that it stopped."""
     mine = log_in(market)
-    with control.connect().fault("maintenance", "20s"), control.connect().fault("slow", "20s"):
+    with control.connect().fault("maintenance", "5m"), control.connect().fault("slow", "5m"):
         assert accounts.look()[0].good
     quiet = socket.create_server(("127.0.0.1", 0))
     with quiet:  # accepts and never answers
@@ -305,7 +305,7 @@ def test_marks_and_logins_at_the_same_time_leave_a_good_session(market):
     for _ in range(5):
         newest = log_in(market)
         assert accounts.facts().serial == newest.serial
-    assert [racer.wait(60) for racer in racers] == [0] * 4
+    assert [racer.wait(120) for racer in racers] == [0] * 4
     assert accounts.facts().good
 
 
@@ -327,17 +327,16 @@ def test_the_relay_follows_the_session(market):
         client.subscribe(Share())
         client.read("batch")
         control.connect().jump((clock.now() + timedelta(days=1)).replace(hour=0, minute=1))
-        until(lambda: not accounts.facts().good, "the relay's word", 10)
-        assert client.ask("status")["upstream"]["state"] == "refused"
+        until(lambda: not accounts.facts().good, "the relay's word")
+        until(lambda: client.ask("status")["upstream"]["state"] == "refused", "its own state")
         assert "ended" in accounts.facts().reason or "stream refused" in accounts.facts().reason
-        connections = ask(market["status_url"])["connections"]["stream"]
-        assert connections == 0
+        until(lambda: ask(market["status_url"])["connections"]["stream"] == 0, "the hang-up")
         session.login_practice()
-        until(lambda: client.ask("status")["upstream"]["state"] == "connected", "the new one", 10)
+        until(lambda: client.ask("status")["upstream"]["state"] == "connected", "the new one")
         client.read("batch")
         assert client.ask("status")["pid"] == pid
         session.logout()
-        until(lambda: client.ask("status")["upstream"]["state"] == "refused", "the logout", 10)
+        until(lambda: client.ask("status")["upstream"]["state"] == "refused", "the logout")
         assert "by a logout" in client.ask("status")["upstream"]["error"]
 
 
@@ -375,8 +374,8 @@ def test_a_busy_stream_ends_nobodys_session(market):
     log_in(market)
     with Client(settings.folders()) as client:
         until(lambda: client.ask("status")["upstream"]["state"] == "connected", "the session")
-        with control.connect().fault("refuse", "20s"):
+        with control.connect().fault("refuse", "5m"):
             control.connect().fault("drop")
-            until(lambda: client.ask("status")["upstream"]["state"] == "refused", "the refusal", 10)
-            until(lambda: client.ask("status")["uptime_s"] > 3, "a few looks", 10)
+            until(lambda: client.ask("status")["upstream"]["state"] == "refused", "the refusal")
+            until(lambda: client.ask("status")["uptime_s"] > 3, "a few looks")
         assert accounts.facts().good

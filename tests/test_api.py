@@ -61,7 +61,7 @@ def api(tmp_path_factory):
         running.routes = json.loads(until(lambda: file.exists() and file.read_text(), "the census"))
         yield running
         running.process.terminate()
-        running.process.wait(20)
+        running.process.wait(30)
         session.logout()
         for name in ("relay", "practice"):
             record = processes.running(settings.folders().runtime, name)
@@ -203,7 +203,7 @@ def test_a_lease_ends_when_it_is_not_renewed(api):
     lease = api.call("POST", "subscriptions", {"names": ["TCS"], "lease_s": 600})[1]
     status, renewed = api.call("POST", "subscriptions", {"id": lease["id"], "lease_s": 1})
     assert (status, renewed["lease_s"]) == (200, 2)  # the shortest term there is
-    until(lambda: not api.call("GET", "subscriptions")[1]["subscriptions"], "its end", 10)
+    until(lambda: not api.call("GET", "subscriptions")[1]["subscriptions"], "its end")
     assert api.call("POST", "subscriptions", {"id": lease["id"]})[0] == 404
 
 

@@ -18,7 +18,7 @@ from test_server_extension import CONFIG, TOKEN, Server
 from breeze_lab import accounts, session, vault
 from breeze_lab.practice import control
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 #: What the login's button does: post a form of this server's page to a new tab.
 PRESS = """xsrf => {
@@ -46,7 +46,7 @@ def lab(tmp_path_factory):
         server = Server(home, CONFIG, "--log-level=DEBUG", lab=home / "lab")
         yield server
         server.process.terminate()
-        server.process.wait(20)
+        server.process.wait(30)
         os.kill(record["pid"], signal.SIGTERM)
 
 

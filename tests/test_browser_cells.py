@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from browser_lab import Lab, chromium, idle, kernel, menu, run_all
-from waiting import until
+from waiting import until, within
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 CELLS = [
     "%load_ext breeze_lab\n%breeze_login practice\nimport breeze_lab, pandas",
@@ -138,7 +138,7 @@ def test_a_restart_leaves_nothing_and_the_rerun_is_there_in_two_seconds(page, la
     before = int(output(page, 2).split("bars ")[1].split()[0])
     menu(page, "Kernel", "Restart Kernel…")
     page.locator(".jp-Dialog button.jp-mod-warn").click()
-    until(lambda: lab.market()["rooms"] == {}, "the release of the room", 20)
+    until(lambda: lab.market()["rooms"] == {}, "the release of the room")
     until(lab.has_kernel, "the next kernel", 60)
     idle(page)
     run_cell(page, 0)
@@ -148,7 +148,7 @@ def test_a_restart_leaves_nothing_and_the_rerun_is_there_in_two_seconds(page, la
     until(lambda: state(page, 2) == "running" and count(page, 2, "bars ") >= 1, "bars again")
     took_s = time.monotonic() - begun
     print(f"back after {took_s:.2f} s")
-    assert took_s < 4.0, "two seconds, and as much for a busy machine"
+    assert took_s < within(2.0)
     assert int(output(page, 2).split("bars ")[1].split()[0]) >= before
     # The bars are held against the broker's candles, so those are asked for too, and each once.
     once = {"4.1!2885": 1, "ohlc 4.1!2885": 1}

@@ -15,7 +15,7 @@ from waiting import until
 
 from breeze_lab import processes
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 CELLS = [
     "%load_ext breeze_lab\n%breeze_login",
@@ -164,7 +164,7 @@ def test_the_first_login_takes_four_clicks_and_no_paste(page, person, lab):
     assert person.did.count("click") <= 4, person.did
     assert person.did.count("paste") == 0
     assert there.locator("#account").inner_text() == "PRACTICE MARKET"
-    until(lambda: there.evaluate("window.would_be_closed === true"), "the page's own end", 10)
+    until(lambda: there.evaluate("window.would_be_closed === true"), "the page's own end")
     assert "apisession" not in there.url.lower(), "the history keeps no api session"
     there.close()
     words = page.locator(f"{LOGIN} .bl-clock").inner_text()

@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 
 import pytest
@@ -22,7 +21,7 @@ from waiting import until
 
 from breeze_lab import processes
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 CELLS = [
     "%load_ext breeze_lab\n%breeze_login practice",
@@ -81,7 +80,7 @@ def search(page, text, place=BOX):
     page.keyboard.press("Escape")
     page.locator(f"{place} input").focus()
     page.keyboard.type(text)
-    page.wait_for_selector(f"{place}[data-answered='{text}']", timeout=20_000)
+    page.wait_for_selector(f"{place}[data-answered='{text}']", timeout=30_000)
 
 
 def chosen(page, place=BOX):
@@ -152,12 +151,11 @@ def test_results_come_while_a_cell_spins(page):
     """The kernel is busy; typing, watching and the sidebar are answered all the same."""
     run_cell(page, 3)
     until(lambda: kernel(page) == "busy", "a busy kernel")
-    begin = time.monotonic()
     search(page, "infy")
-    assert time.monotonic() - begin < 5
+    assert kernel(page) == "busy", "it answered although the kernel could not"
     assert chosen(page) == "NSE:INFY"
     page.keyboard.press("Alt+w")
-    until(lambda: "on the watchlist" in said(page), "the watchlist's answer", 5)
+    until(lambda: "on the watchlist" in said(page), "the watchlist's answer")
     assert kernel(page) == "busy"
     idle(page)
 
@@ -179,7 +177,7 @@ def test_a_late_answer_is_dropped(page):
     page.keyboard.type("rel")
     until(lambda: (page.wait_for_timeout(20), held)[1], "the first question")
     page.keyboard.type("iance")
-    page.wait_for_selector(f"{BOX}[data-answered='reliance']", timeout=20_000)
+    page.wait_for_selector(f"{BOX}[data-answered='reliance']", timeout=30_000)
     with page.expect_response("**/api/instruments?q=rel&*"):
         held[0].continue_()
     page.wait_for_timeout(300)  # time in which a wrong page would show the late answer

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 from browser_lab import Lab, chromium, idle, kernel, menu
 from waiting import until
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 CELLS = [
     "%load_ext breeze_lab\n%breeze_login practice",
@@ -23,7 +24,7 @@ CELLS = [
     "wanted = [session.current().resolve(name) for name in names]\n"
     "held = feed.connect().subscribe(wanted, on_event=lambda event: None)",
     "table = %breeze_feed\ntable",
-    "import time\nend = time.time() + 6\nwhile time.time() < end:\n    pass",
+    "import time\nend = time.time() + 9\nwhile time.time() < end:\n    pass",
     "print('looking', table.looking)",
 ]
 TABLE = ".breeze-lab-truth"
@@ -105,12 +106,12 @@ def test_it_moves_about_once_a_second_while_the_kernel_is_busy(page):
     """A cell that computes holds nothing up, and the lines are changed in place."""
     page.evaluate(f"document.querySelector(\"{TABLE} tr[data-key='NSE:RELIANCE']\").mine = true")
     run_cell(page, 3)
-    until(lambda: kernel(page) == "busy", "the busy kernel", 20)
-    first, before = looks(page), ticks(page)
-    page.wait_for_timeout(3500)
+    until(lambda: kernel(page) == "busy", "the busy kernel")
+    first, before, begun = looks(page), ticks(page), time.monotonic()
+    page.wait_for_timeout(3000)
+    until(lambda: looks(page) >= first + 2 and ticks(page) > before, "two looks and a tick")
+    assert looks(page) - first <= time.monotonic() - begun + 3
     assert kernel(page) == "busy"
-    assert 2 <= looks(page) - first <= 6
-    assert ticks(page) > before
     assert len(page.asked) > 2, "the server is asked, not the kernel"
     assert page.locator(TABLE).get_attribute("data-stale") is None
     assert page.evaluate(
@@ -228,5 +229,5 @@ def test_it_ends_with_its_cell(page):
         idle(page)
         return "looking False" in page.locator(".jp-Notebook .jp-CodeCell").nth(3).inner_text()
 
-    until(stopped, "the thread's end", 20)
+    until(stopped, "the thread's end")
     assert page.errors == []

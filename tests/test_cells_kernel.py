@@ -12,7 +12,7 @@ from collections import defaultdict
 
 import pytest
 from jupyter_client.manager import KernelManager
-from waiting import until
+from waiting import until, within
 
 from breeze_lab import processes
 
@@ -110,7 +110,7 @@ class FrontEnd:
 
     def close(self):
         self._over.set()
-        self._thread.join(5)
+        self._thread.join(30)
         self.client.stop_channels()
 
 
@@ -149,7 +149,7 @@ def kernel(front):
     front.run("%on_tick stop\n%on_bar stop")
 
 
-def lines(front, request, count, timeout_s=20):
+def lines(front, request, count, timeout_s=40):
     """Wait until `count` lines were printed into a cell; return them."""
     until(lambda: front.text(request).count("\n") >= count, f"{count} lines", timeout_s)
     return front.text(request).splitlines()
@@ -160,7 +160,7 @@ def test_a_body_runs_while_no_cell_does(kernel):
     begun = time.monotonic()
     cell = kernel.run("%%on_tick RELIANCE\nprint(tick.instrument, tick.last, len(ticks))")
     assert kernel.reply["status"] == "ok"
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
     heard = lines(kernel, cell, 5)
     assert all(re.fullmatch(r"NSE:RELIANCE \d+\.\d+ \d+", line) for line in heard[:5])
     until(lambda: "running" in kernel.status(cell), "the line")
@@ -172,8 +172,8 @@ def test_output_and_names_stay_apart_from_a_running_cell(kernel):
     kernel.run("seen = []")
     body = kernel.run("%%on_tick RELIANCE\nseen.append(tick.last)\nprint('body', tick.instrument)")
     busy = kernel.run(
-        "import time\ntick = 'mine'\nend = time.time() + 2\n"
-        "while time.time() < end:\n    print('busy', tick)\n    time.sleep(0.02)\n"
+        "import time\ntick = 'mine'\nend = time.time() + 30\n"
+        "while len(seen) < 4 and time.time() < end:\n    print('busy', tick)\n    time.sleep(0.02)\n"
         "during = len(seen)"
     )
     assert int(kernel.ask("during")) > 3
@@ -183,11 +183,13 @@ def test_output_and_names_stay_apart_from_a_running_cell(kernel):
 
 def test_a_slow_body_blocks_nobody_and_counts_what_it_skips(kernel):
     """Cells answer at once while a body sleeps; it gets the newest tick and the count."""
-    cell = kernel.run("%%on_tick RELIANCE\nimport time\ntime.sleep(1.2)\nprint(tick.sequence)")
+    kernel.run("import time\npause = 5")
+    cell = kernel.run("%%on_tick RELIANCE\ntime.sleep(pause)\nprint(tick.sequence)")
     begun = time.monotonic()
     for _ in range(4):  # a body in their way would hold up each of them
         assert kernel.ask("6 * 7") == "42"
-    assert time.monotonic() - begun < 3.0
+    assert time.monotonic() - begun < 10
+    kernel.run("pause = 0.5")
     numbers = [int(line) for line in lines(kernel, cell, 3)]
     assert numbers == sorted(numbers)
     until(lambda: " skipped" in kernel.status(cell), "the count")
@@ -246,7 +248,7 @@ def test_an_interrupt_stops_it_while_no_cell_runs(kernel):
     cell = kernel.run("%%on_tick RELIANCE\nprint('in')\nwhile True:\n    pass")
     lines(kernel, cell, 1)
     kernel.manager.interrupt_kernel()
-    until(lambda: "interrupted" in kernel.status(cell), "the end", 10)
+    until(lambda: "interrupted" in kernel.status(cell), "the end")
     assert kernel.ask("6 * 7") == "42"
     until(
         lambda: "breeze-lab on_tick" not in kernel.ask(
@@ -268,7 +270,7 @@ def test_an_interrupt_of_a_running_cell_stops_it_too(kernel, pause):
     lines(kernel, busy, 1)
     kernel.manager.interrupt_kernel()
     assert kernel.wait(busy)["status"] == "error"
-    until(lambda: "interrupted" in kernel.status(cell), "the end", 10)
+    until(lambda: "interrupted" in kernel.status(cell), "the end")
     again = kernel.run("%%on_tick RELIANCE\nprint('again')")
     lines(kernel, again, 1)
 
@@ -466,6 +468,6 @@ def test_a_restart_leaves_nothing_and_the_rerun_has_the_day(kernel, home):
     assert int(lines(kernel, again, 1)[0]) >= before
     took_s = time.monotonic() - begun
     print(f"back after {took_s:.2f} s")
-    assert took_s < 4.0, "two seconds, and as much for a busy machine"
+    assert took_s < within(2.0)
     clients = "breeze_lab.feed.connect().status()['clients']"
-    assert kernel.ask(f"len([c for c in {clients} if c['keys']])") == "1"
+    until(lambda: kernel.ask(f"len([c for c in {clients} if c['keys']])") == "1", "one consumer")

@@ -12,8 +12,10 @@ import time
 from datetime import timedelta
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.request import urlopen
 
 import pytest
+from waiting import within
 from weather import control_of, market
 
 import breeze_lab
@@ -30,6 +32,7 @@ BROKER = ("login page", "master", "calls", "quote stream", "order stream", "cand
 def record(tmp_path_factory):
     """A market of our own, because its weather is everybody's."""
     with market(tmp_path_factory.mktemp("market"), "--no-limits") as found:
+        made(found)
         yield found
 
 
@@ -40,6 +43,12 @@ def calm(record, home):
     yield control
     control.clear()
     session.logout()
+
+
+def made(record):
+    """Let the market make its security master before anybody asks for it with less patience."""
+    with urlopen(record["master_url"], timeout=120) as answer:
+        answer.read()
 
 
 @pytest.fixture
@@ -73,7 +82,7 @@ def test_a_fine_day_is_called_fine(logged_in):
         *BROKER, "network", "clock", "kept master", "versions", "disk", "session", "call budget",
     }  # fmt: skip
     assert logged_in.meter.total - spent <= 1
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < within(5)
 
 
 WEATHER = [
@@ -105,12 +114,14 @@ def spelled(value):
 
 
 @pytest.mark.parametrize(("words", "lines", "culprit", "says"), WEATHER, ids=spelled)
-def test_the_culprit_is_named(logged_in, calm, words, lines, culprit, says):  # noqa: PLR0917
+def test_the_culprit_is_named(logged_in, calm, record, words, lines, culprit, says):  # noqa: PLR0917
     """Ordered trouble is found where it was ordered, and nowhere else, in less than ten seconds."""
     begin(calm, words)
+    if words.startswith("master-stale"):
+        made(record)
     begun = time.monotonic()
     found = checkup.doctor()
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < within(10)
     # Whether the session's line was asked before the call that noticed its end is chance.
     assert troubled(found) - ({"session"} if words == "expire" else set()) == lines, found
     assert found.culprit == culprit, found
@@ -183,7 +194,7 @@ def examined(endpoints, witness, *, title="ICICI", **environment):
     patient = Patient(endpoints, title, None, False, {"BREEZE_LAB_WITNESS": witness, **environment})
     begun = time.monotonic()
     found = checkup.examine(patient)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < within(10)
     return found
 
 
@@ -364,7 +375,7 @@ def test_a_used_up_minute_is_not_waited_for(logged_in, tmp_path):
         logged_in.meter.spend().done()
     begun = time.monotonic()
     found = checkup.doctor()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < within(5)
     assert logged_in.meter.total == 5
     assert found["calls"].state == "not checked"
     assert troubled(found) == {"call budget"}

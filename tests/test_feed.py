@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import pytest
 from relay_home import Share, ask, practice_login, practice_market, relay_home, stream_login
 from stream_server import TOKEN, StreamServer, quote
-from waiting import until
+from waiting import until, within
 
 from breeze_lab import clock, processes, session, settings
 from breeze_lab.bars import Interval
@@ -54,7 +54,7 @@ def feed(home):
         yield feed
 
 
-def take(subscription, kind, count=1, timeout_s=10.0):
+def take(subscription, kind, count=1, timeout_s=30.0):
     """Return the next `count` events of one kind."""
     found = []
     deadline = time.monotonic() + timeout_s
@@ -155,7 +155,7 @@ def test_killed_relay_comes_back_with_its_subscriptions(home, practice):
                 ticks.extend(take(subscription, FeedTick))
             first = ticks[0].sequence
             assert [t.sequence for t in ticks] == list(range(first, first + len(ticks)))
-        assert time.monotonic() - killed < 3.0
+        assert time.monotonic() - killed < within(3.0)
         assert one.status()["pid"] == two.status()["pid"] != pid
         seen = ask(practice["status_url"])
         assert (seen["connections"]["stream"], seen["rooms"]) == (1, {"4.1!2885": 1})
@@ -207,7 +207,8 @@ def test_sixth_crash_heals_as_fast_as_the_first(feed, server):
         killed = time.monotonic()
         until(lambda n=crash: len(server.auths) == n + 1, "the stream's return")
         until(lambda: feed.state.state == "connected", "the feed's return")
-    assert time.monotonic() - killed < 1.4
+        assert feed._link._failures == 0, "the next wait is as short as the first"
+    assert time.monotonic() - killed < within(1.4)
 
 
 def test_real_login_is_told_again_to_a_new_relay(feed, home, server):

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from waiting import within
 
 from breeze_lab import clock, lab
 from breeze_lab.errors import ProcessError, RateLimited, SettingsError
@@ -279,7 +280,7 @@ def test_a_sigkill_at_any_point_leaves_the_book_whole(tmp_path, word, counted):
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     begun = time.monotonic()
     meter.spend()
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < within(1)
     assert meter.used == counted + 1
     with contextlib.closing(sqlite3.connect(path)) as file:
         assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -298,7 +299,7 @@ def test_a_call_of_a_dead_process_counts_until_a_minute_after_that_is_noticed(wo
     assert moments.lives(life)
     assert world.meter.used == 1, "it lives, so its call is under way"
     child.kill()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while moments.lives(life):  # killed, not waited for: a zombie
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -307,7 +308,7 @@ def test_a_call_of_a_dead_process_counts_until_a_minute_after_that_is_noticed(wo
     assert world.meter.used == 1
     world.until(world.now + 0.2)
     assert world.meter.used == 0
-    child.wait(5)
+    child.wait(30)
     child.stdin.close()
 
 

@@ -43,7 +43,7 @@ def serving(lab, name, config=CONFIG):
         yield running
     finally:
         running.process.terminate()
-        running.process.wait(20)
+        running.process.wait(30)
 
 
 @pytest.fixture(scope="module")

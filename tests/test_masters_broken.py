@@ -12,6 +12,7 @@ from datetime import date
 
 import pytest
 from master_server import beside_us, members, packed, serving
+from waiting import within
 
 from breeze_lab import cli, errors, master_checks, masters
 from breeze_lab.practice.exchange import contracts
@@ -264,14 +265,14 @@ def test_ten_million_rows_cost_neither_time_nor_memory(server, parts, row):
     """Refused before they are parsed: a few hundred megabytes at most, in seconds."""
     server.serve(many_rows(row)(parts), '"two"')
     done = subprocess.run(
-        [sys.executable, "-c", FETCH, server.url], capture_output=True, text=True, timeout=60,
+        [sys.executable, "-c", FETCH, server.url], capture_output=True, text=True, timeout=110,
         check=True, env=beside_us(),
     )  # fmt: skip
     name, took_s, peak_mb = done.stdout.split()
     assert name == "2026-11-26.zip"
     assert re.search(rf"{NSE}.* (has 10,000,000 rows|declares 6.* bytes)", done.stderr)
     assert float(peak_mb) < 450, f"peak {peak_mb} MB"
-    assert float(took_s) < 15
+    assert float(took_s) < within(15)
 
 
 def test_the_command_checks_a_file(tmp_path, home, parts, capsys):

@@ -380,12 +380,12 @@ class Day:
         if self.kernel is not None:
             self.kernel.stop_channels()
         self.server.terminate()
-        self.server.wait(20)
+        self.server.wait(30)
         subprocess.run(
             [sys.executable, "-c", "from breeze_lab.cli import main; main(['stop'])"],
             env=self.environment, check=False, timeout=30, capture_output=True,
         )  # fmt: skip
-        self.market.wait(20)
+        self.market.wait(30)
         self.market.stdout.close()
         self.watcher.close()
 

@@ -35,7 +35,7 @@ def test_notebooks_run_top_to_bottom(path, tmp_path):
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "--nbval-lax", "-p", "no:cacheprovider",
              "-c", str(tmp_path / "pytest.ini"), str(path)],
-            capture_output=True, text=True, check=False, timeout=110,
+            capture_output=True, text=True, check=False, timeout=230,
             env={**os.environ, "BREEZE_LAB_HOME": str(tmp_path / "home")},
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-3000:]

@@ -24,7 +24,7 @@ def control(record, token=None, **command):
     headers = {"Authorization": f"Bearer {token or record['control_token']}"}
     request = Request(record["control_url"], json.dumps(command).encode(), headers, method="POST")
     try:
-        with urlopen(request, timeout=10) as answer:
+        with urlopen(request, timeout=60) as answer:
             return answer.status, json.loads(answer.read())
     except HTTPError as error:
         with error:
@@ -32,7 +32,7 @@ def control(record, token=None, **command):
 
 
 def now_of(record):
-    with urlopen(record["status_url"], timeout=10) as answer:
+    with urlopen(record["status_url"], timeout=60) as answer:
         return datetime.fromisoformat(json.loads(answer.read())["now"])
 
 
@@ -42,13 +42,13 @@ def login(record, api_session=None):
     request = Request(
         record["api_url"] + "customerdetails", json.dumps(body).encode(), method="GET"
     )
-    with urlopen(request, timeout=10) as answer:
+    with urlopen(request, timeout=60) as answer:
         return json.loads(answer.read())
 
 
 def page_session(record):
     """Press the button of the login page; return the api session it hands out."""
-    with urlopen(Request(record["login_url"], b"", method="POST"), timeout=10) as landing:
+    with urlopen(Request(record["login_url"], b"", method="POST"), timeout=60) as landing:
         return landing.url.rpartition("apisession=")[2]
 
 
@@ -95,7 +95,7 @@ def test_only_the_token_drives(tmp_path):
         status, answer = control(record, command="clock", at="2026-11-20T15:29", speed=120)
         assert (status, answer["speed"], answer["paused"]) == (200, 120.0, True)
         control(record, command="clock", paused=False)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while now_of(record) < datetime(2026, 11, 20, 15, 31, tzinfo=IST):
             assert time.monotonic() < deadline
         log = control(record, command="log")[1]["log"]
@@ -109,7 +109,7 @@ async def _frames(record, room, count, after=None):
     user, key = base64.b64decode(token).decode().split(":")
     url = record["stream_url"].replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket"
     found = []
-    async with asyncio.timeout(20), websockets.connect(url) as socket:
+    async with asyncio.timeout(90), websockets.connect(url) as socket:
         await socket.send("40" + json.dumps({"user": user, "token": key}))
         async for packet in socket:
             if packet.startswith("40"):
@@ -160,7 +160,7 @@ def test_kept_sessions_outlive_midnight_and_one_shot_ones_are_exchanged_once(tmp
     """Both switches do what they say."""
     options = ("--at", "2026-11-20T23:59:59", "--speed", "3600", "--keep-sessions", "--one-shot")
     with market(tmp_path, *options) as record:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while now_of(record).day == 20:
             assert time.monotonic() < deadline
         assert login(record)["Status"] == 200
@@ -178,13 +178,21 @@ def test_a_session_ends_on_command(tmp_path):
 
 def test_quotes_can_come_as_seldom_as_the_brokers(tmp_path):
     """With an interval a room sends snapshots: none sooner, and no trade is left out of them."""
-    options = ("--at", "2026-11-20T11:00", "--speed", "20", "--quote-interval", "2")
-    with market(tmp_path, *options) as record:
-        frames = asyncio.run(_frames(record, "4.1!2885", 12))
-    with market(tmp_path, *options[:4], "--quote-interval", "0") as record:
-        trades = asyncio.run(_frames(record, "4.1!2885", 300))
-    times = [frame[19] for frame in frames]
-    assert all(later - earlier in (2, 3) for earlier, later in itertools.pairwise(times[1:]))
+    options = ("--at", "2026-11-20T11:00", "--speed", "20", "--paused", "--quote-interval")
+
+    def heard(interval, count):
+        with market(tmp_path, *options, interval) as record:
+
+            def go():  # both begin at eleven, however long a join takes
+                control(record, command="clock", paused=False)
+
+            return asyncio.run(_frames(record, "4.1!2885", count, go))
+
+    frames, trades = heard("2", 12), heard("0", 300)
+    # A snapshot carries the time of its last trade, which lies up to a quiet moment back.
+    times = [frame[19] for frame in frames[1:]]
+    for (one, earlier), (two, later) in itertools.combinations(enumerate(times), 2):
+        assert later - earlier >= 2 * (two - one) - 2
     known = {frame[12] for frame in trades}  # the day's volume after each trade
     overlap = [frame[12] for frame in frames if trades[0][12] <= frame[12] <= trades[-1][12]]
     assert len(overlap) > 3

@@ -377,7 +377,7 @@ def fast(tmp_path_factory):
     world.close()
     process.terminate()
     process.stdout.close()
-    process.wait(10)
+    process.wait(30)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -96,7 +96,7 @@ def test_the_clock_is_driven(here):
     assert here.jump(MORNING).now == MORNING
     assert here.speed(60).speed == 60.0
     assert here.resume().paused is False
-    until(lambda: here.clock().now > MORNING + timedelta(seconds=5), "a tenth of a second", 5)
+    until(lambda: here.clock().now > MORNING + timedelta(seconds=5), "a tenth of a second")
     assert here.pause().paused is True
     assert str(here.jump("09:15")) == "20-11-2026 09:15:00 IST, paused"
 
@@ -142,7 +142,7 @@ def test_lengths_are_text_seconds_or_spans(here):
 
 def test_waiting_for_the_end_ends(here):
     """`wait` returns when it is over and complains when it takes too long."""
-    here.fault("dup", "200ms").wait(5)
+    here.fault("dup", "200ms").wait(30)
     with pytest.raises(ProcessError, match=r"still active after 0\.05 s"):
         here.fault("dup", "20s").wait(0.05)
 
@@ -150,7 +150,7 @@ def test_waiting_for_the_end_ends(here):
 def test_expire_and_log_and_status(here, runtime):
     """The session ends and the log says so; the status has clock, faults and limits."""
     here.expire()
-    until(lambda: here.log()[-1]["what"] == "session ended", "the end of the session", 5)
+    until(lambda: here.log()[-1]["what"] == "session ended", "the end of the session")
     assert [line["fault"] for line in here.log()[-3:-1]] == ["expire", "expire"]
     here.fault("gap", "20s")
     status = here.status()
@@ -290,7 +290,7 @@ def test_the_command_with_options_still_serves(tmp_path):
         assert '"seed": 3' in process.stdout.readline()
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(30)
         process.stdout.close()
 
 

@@ -43,6 +43,8 @@ from breeze_lab.practice.desk.triggers import GttLeg
 from breeze_lab.practice.exchange.days import number_at
 from breeze_lab.practice.exchange.market import Market
 
+pytestmark = pytest.mark.timeout(300)
+
 
 class HandClock:
     """A market clock a test moves."""
@@ -550,9 +552,9 @@ def run(machine, examples, steps):
 
 
 def in_a_process(name):
-    """Run the machine alone: what Hypothesis draws depends on which modules are loaded."""
+    """Run the machine alone, which is half a minute of pure work: what Hypothesis draws depends on which modules are loaded."""
     done = subprocess.run(
-        [sys.executable, __file__, name], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, __file__, name], capture_output=True, text=True, timeout=280, check=False
     )
     assert done.returncode == 0, done.stderr[-6000:]
     return json.loads(done.stdout.splitlines()[-1])

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
-from waiting import until
+from waiting import until, within
 from weather import RELIND, control_of, market
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import connect
@@ -57,13 +57,13 @@ def session_of(record):
 
 @contextlib.contextmanager
 def stream(record, room=RELIND, server="stream_url", path="/socket.io/"):
-    """An open stream that has joined a room."""
+    """Open a stream that has joined a room."""
     user, key = session_of(record)
     url = record[server].replace("http", "ws") + path + "?EIO=4&transport=websocket"
     with connect(url, proxy=None, close_timeout=0.2) as ws:
-        ws.recv(5)
+        ws.recv(60)
         ws.send("40" + json.dumps({"user": user, "token": key}))
-        assert ws.recv(5).startswith("40")
+        assert ws.recv(60).startswith("40")
         ws.send(json.dumps(["join", room]).join(["42", ""]))
         yield ws
 
@@ -77,10 +77,18 @@ def events(ws, for_s):
     return found
 
 
+def heard(ws, count):
+    """Return the packets until `count` of them are frames."""
+    found = []
+    while sum(packet.startswith("42") for packet in found) < count:
+        found.append(ws.recv(60))
+    return found
+
+
 def listen_to_the_end(ws, said):
     """Append every packet to `said`; ends with the connection."""
     while True:
-        said.append(ws.recv(5))
+        said.append(ws.recv(60))
 
 
 def lines_of(control, fault):
@@ -163,8 +171,8 @@ def test_a_fault_ends_by_itself_and_the_log_knows(control):
     assert 0 < fault.left_s <= 0.7
     began = time.monotonic()
     control.pause()
-    until(lambda: len(lines_of(control, fault)) == 2, "the end", 5)
-    assert time.monotonic() - began == pytest.approx(0.7, abs=0.3)
+    until(lambda: len(lines_of(control, fault)) == 2, "the end")
+    assert 0.6 < time.monotonic() - began < within(1)
     control.clock(speed=1, paused=False)
     first, last = lines_of(control, fault)
     assert (first["what"], last["what"], last["why"]) == (
@@ -172,7 +180,7 @@ def test_a_fault_ends_by_itself_and_the_log_knows(control):
         "fault ended",
         "time is up",
     )
-    assert last["lasted_s"] == pytest.approx(0.7, abs=0.1)
+    assert 0.69 < last["lasted_s"] < within(0.8)
     assert {"time", "market_time"} <= set(first)
     assert fault.left_s == 0.0
 
@@ -193,8 +201,8 @@ def test_a_count_is_used_up(control, record):
     fault = control.fault("maintenance", "20s", count=2)
     for _ in range(2):
         with pytest.raises(OSError, match="503"):
-            urlopen(record["login_url"], timeout=5)
-    with urlopen(record["login_url"], timeout=5) as page:
+            urlopen(record["login_url"], timeout=60)
+    with urlopen(record["login_url"], timeout=60) as page:
         assert page.status == 200
     assert lines_of(control, fault)[-1] | {"time": 0, "market_time": 0, "lasted_s": 0} == {
         "time": 0, "market_time": 0, "lasted_s": 0, "what": "fault ended", "why": "used up",
@@ -234,7 +242,7 @@ def test_a_fault_is_over_when_its_time_is_even_if_its_timer_is_late():
 def knock(address, path):
     """Ask a server for a stream; return what it says."""
     parts = urlsplit(address)
-    with socket.create_connection((parts.hostname, parts.port), timeout=5) as raw:
+    with socket.create_connection((parts.hostname, parts.port), timeout=60) as raw:
         raw.sendall(f"GET {path}?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         return raw.recv(10)
 
@@ -252,7 +260,7 @@ def test_drop_resets_and_down_refuses(control, record):
                 knock(record["ohlc_url"], "/ohlcvstream/")
             assert sum(fault["effects"] for fault in control.status()["faults"]) == 2
     with stream(record) as ws:
-        assert events(ws, 0.5)
+        assert heard(ws, 1)
 
 
 @pytest.mark.parametrize("server", ["stream_url", "feeds_url", "ohlc_url"])
@@ -274,16 +282,15 @@ def test_a_half_open_stream_answers_nothing(control, record):
     """No frame, no pong of either protocol, no join taken; then it goes on, and lets others in."""
     with stream(record) as ws:
         events(ws, 0.3)
-        with control.fault("halfopen", "1500ms") as fault:
-            events(ws, 0.1)
+        with control.fault("halfopen", "60s") as fault:
+            events(ws, 0.3)
             pong = ws.ping()
             ws.send("2")
             ws.send('42["join","4.1!11536"]')
             assert events(ws, 0.8) == []
             assert not pong.is_set()
-            assert fault.effects >= 3
-            fault.wait()
-        assert any("4.1!2885" in packet for packet in events(ws, 1.0))
+            until(lambda: fault.effects >= 3, "what it swallowed")
+        assert any("4.1!2885" in packet for packet in heard(ws, 1))
         assert control.status()["rooms"] == {RELIND: 1}
 
 
@@ -291,10 +298,10 @@ def test_slow_frames_come_late_in_order_and_all_at_once_when_it_is_over(control,
     """Nothing is lost; what waits is let go at the end."""
     with stream(record) as ws:
         events(ws, 0.3)
-        with control.fault("slow", "20s", delay_s=10.0):
+        with control.fault("slow", "60s", delay_s=20.0):
             events(ws, 0.2)  # what was sent before
             assert [p for p in events(ws, 1.0) if p.startswith("42")] == []
-        packets = [json.loads(p[2:])[1] for p in events(ws, 0.5) if p.startswith("42")]
+        packets = [json.loads(p[2:])[1] for p in heard(ws, 3) if p.startswith("42")]
     assert len(packets) >= 3
     volumes = [frame[12] for frame in packets]
     assert volumes == sorted(set(volumes))
@@ -305,14 +312,13 @@ def test_two_faults_at_once_get_along(control, record):
     with control.fault("slow", "10s", delay_s=0.5), control.fault("maintenance", "10s"):
         begun = time.monotonic()
         with pytest.raises(OSError, match="503"):
-            urlopen(record["login_url"], timeout=5)
+            urlopen(record["login_url"], timeout=60)
         assert time.monotonic() - begun >= 0.5
     with stream(record) as ws:
         events(ws, 0.3)
         with control.fault("garbage", "10s", share=1.0), control.fault("dup", "10s"):
             events(ws, 0.2)  # what was sent before
-            packets = events(ws, 1.0)
-    assert len(packets) >= 4
+            packets = [ws.recv(60) for _ in range(6)]
     doubled = sum(a == b for a, b in pairwise(packets))
     assert doubled >= len(packets) // 2 - 1
 
@@ -428,8 +434,8 @@ def test_a_port_that_somebody_took_is_taken_back_when_it_is_free(control, record
         control.fault("down", "100ms").wait()
         until(lambda: time.monotonic() - down_since > 0.5, "a few vain tries")
         with stream(record) as ws:
-            assert events(ws, 0.3)
-    until(lambda: _listens(record), "the port's return", 5)
+            assert heard(ws, 1)
+    until(lambda: _listens(record), "the port's return")
 
 
 def _listens(record):
@@ -461,8 +467,8 @@ def test_any_mixture_of_faults_leaves_a_healthy_market(tmp_path):
                 events(ws, 0.02)
         control.clear()
         with stream(record) as ws:
-            assert any(packet.startswith("42") for packet in events(ws, 1.0))
-        until(lambda: sum(control.status()["connections"].values()) <= 1, "the last goodbye", 5)
+            assert heard(ws, 1)
+        until(lambda: sum(control.status()["connections"].values()) <= 1, "the last goodbye")
         logged = [line for line in control.log() if "fault" in line]
         begun = {line["number"] for line in logged if line["what"] == "fault began"}
         ended = [line["number"] for line in logged if line["what"] == "fault ended"]

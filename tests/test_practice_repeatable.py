@@ -113,7 +113,7 @@ async def listen(record, rooms):
     listeners = asyncio.gather(
         quotes(record, auth, rooms, joined), candles(record, auth, of_candles)
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         await joined.wait()
         # Nothing confirms a join of the candle stream; the status counts them.
         heard = 0
@@ -126,7 +126,7 @@ async def listen(record, rooms):
     return await listeners
 
 
-@pytest.mark.timeout(90 + MINUTES * 3)
+@pytest.mark.timeout(240 + MINUTES * 3)
 def test_two_processes_of_a_seed_send_the_same_bytes(tmp_path):
     """Every packet of every room, quotes, depth and candles; a third with another seed differs."""
     with contextlib.ExitStack() as stack:

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from urllib.request import Request, urlopen
 
 import pytest
-from waiting import until
+from waiting import until, within
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -23,7 +23,7 @@ from breeze_lab import _sdk, clock
 from breeze_lab.settings import Endpoints
 from breeze_lab.ticks import Depth, Tick, decode_frame
 
-WAIT_S = 15
+WAIT_S = 60
 
 
 def start(*options, home):
@@ -39,7 +39,7 @@ def start(*options, home):
 def stop(process):
     process.terminate()
     process.stdout.close()
-    return process.wait(10)
+    return process.wait(30)
 
 
 def breeze_of(record, folder):
@@ -153,7 +153,7 @@ def test_longer_candles_and_all_ticks_equal_history(fast, tmp_path):
         def heard(interval):
             return [t for t in list(breeze.seen) if t.get("interval") == interval]
 
-        until(lambda: len(heard("1minute")) > 2 and heard("5minute"), "5 minutes", 25)
+        until(lambda: len(heard("1minute")) > 2 and heard("5minute"), "5 minutes")
         minutes = heard("1minute")
         candles = minutes + heard("5minute")
         for candle in candles:
@@ -302,12 +302,13 @@ def test_index_and_liquid_stocks_never_rest(practice):
     """NIFTY and RELIANCE tick several times in two seconds, at any hour of any day."""
     with Bare(practice, "stream_url") as client:
         client.emit("join", ["4.1!NIFTY 50", "4.1!2885"])
-        counts, end = {}, time.monotonic() + 2
-        while time.monotonic() < end:
-            room = client.event()[1][0]
-            counts[room] = counts.get(room, 0) + 1
-        assert min(counts.values()) >= 4, counts
-        assert len(counts) == 2
+        times = {"4.1!NIFTY 50": [], "4.1!2885": []}
+        while min(map(len, times.values())) < 6:
+            frame = client.event()[1]
+            times[frame[0]].append(frame[19])
+        # By the market's own clock; the first is where the room stood before we came.
+        for seconds in times.values():
+            assert seconds[5] - seconds[1] <= 3, times
 
 
 def test_a_candle_comes_soon_after_its_interval_and_never_before(fast):
@@ -390,8 +391,8 @@ def test_it_ends_at_once_and_cleanly(tmp_path):
             client.event()
             began = time.monotonic()
             process.send_signal(number)
-            assert process.wait(5) == 0
-            assert time.monotonic() - began < 2
+            assert process.wait(30) == 0
+            assert time.monotonic() - began < within(2)
         process.stdout.close()
 
 
@@ -401,12 +402,13 @@ def test_one_per_runtime_folder_and_gone_when_idle(tmp_path):
     process, record = start(*options, home=tmp_path)
     published = json.loads((tmp_path / "practice.json").read_text())
     assert published["api_url"] == record["api_url"]
-    second = subprocess.run(
-        [sys.executable, "-m", "breeze_lab.practice", "--json", *options],
-        capture_output=True, text=True, timeout=10, check=False,
-    )  # fmt: skip
+    with Bare(record, "stream_url"):  # or it could end before the second one has looked
+        second = subprocess.run(
+            [sys.executable, "-m", "breeze_lab.practice", "--json", *options],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
     assert second.returncode == 0
     assert second.stdout == ""
-    assert process.wait(10) == 0
+    assert process.wait(30) == 0
     process.stdout.close()
     assert not (tmp_path / "practice.json").exists()

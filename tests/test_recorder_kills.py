@@ -110,6 +110,8 @@ def campaign(folder, monkeypatch, kills, count, fault=""):
             status = ended()
             usual = usual if number >= 0 else time.monotonic() - began
             met += status == signal.SIGKILL
+            if number >= 0:  # how busy the machine is changes
+                usual *= 1.1 if status == signal.SIGKILL else 0.8
             wrong += judge(written, count)
             if not fault:
                 wrong += finish(written, count)

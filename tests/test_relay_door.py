@@ -60,7 +60,7 @@ def test_only_its_owner_can_open_the_door(home):
 def test_second_relay_leaves_the_first_alone(home):
     """Starting another one exits 0 at once and the first still answers."""
     with Client(home) as client:
-        subprocess.run(RELAY, check=True, timeout=10, capture_output=True)
+        subprocess.run(RELAY, check=True, timeout=60, capture_output=True)
         assert client.ask("status")["pid"] == client.welcome["pid"]
 
 
@@ -182,7 +182,7 @@ def test_slow_consumer_is_told_exactly_what_it_lost(home, server):
         with ThreadPoolExecutor() as pool:
             reading = pool.submit(tally, quick)
             server.emit(*(quote("4.1!2885", 100.0, n, now) for n in range(1, MANY + 1)))
-            assert reading.result(30) == 0
+            assert reading.result(100) == 0
         lost = tally(slow)
         assert lost > 0
         clients = {c["lost"] for c in quick.ask("status")["clients"]}
@@ -234,7 +234,7 @@ def test_relay_ends_on_a_signal_and_leaves_nothing_open(home, server):
     with Client(home) as client:
         client.login(stream_login(server))
         relay.terminate()
-        assert relay.wait(5) == 0
+        assert relay.wait(30) == 0
     relay.stderr.close()
     assert processes.running(home.runtime, "relay") is None
     assert not home.socket("relay").exists()
@@ -250,18 +250,18 @@ def test_relay_ends_although_somebody_does_not_read(home, server):
         server.emit(*(quote("4.1!2885", 100.0, n, 1795352160) for n in range(1, 8001)))
         until(lambda: client.ask("status")["clients"][1]["waiting"], "a full socket")
         os.kill(client.welcome["pid"], signal.SIGTERM)
-        until(lambda: processes.running(home.runtime, "relay") is None, "the end", 4)
+        until(lambda: processes.running(home.runtime, "relay") is None, "the end", 9)
 
 
 def test_relay_ends_when_nobody_listens(home):
     """Without a consumer it goes away by itself, and not while there is one."""
-    relay = subprocess.Popen([*RELAY, "--idle-exit", "0.5"], stderr=subprocess.PIPE)
+    relay = subprocess.Popen([*RELAY, "--idle-exit", "1.5"], stderr=subprocess.PIPE)
     until(lambda: processes.running(home.runtime, "relay"), "the relay")
     with Client(home) as client:
         begun = time.monotonic()
-        until(lambda: time.monotonic() - begun > 2.2, "two sweeps")
+        until(lambda: time.monotonic() - begun > 3.2, "sweeps beyond its time")
         assert client.ask("status")["consumers"] == 1
-    assert relay.wait(10) == 0
+    assert relay.wait(30) == 0
     relay.stderr.close()
 
 
@@ -289,7 +289,7 @@ def test_no_token_is_in_log_status_or_messages(home, server):
         server.cut()
         told += json.dumps(client.read("state"))
     relay.terminate()
-    relay.wait(5)
+    relay.wait(30)
     assert server.auths[0]["token"] == TOKEN
     assert TOKEN not in told
     log_text = (home.runtime / "relay.log").read_text()
@@ -335,7 +335,7 @@ def test_another_market_begins_with_empty_bars(home, server):
             client.read("batch")
             client.login(stream_login(other))
             until(lambda: other.rooms, "the join at the other market")
-            assert not server.alive
+            until(lambda: not server.alive, "the end of the first stream")
             snapshot = client.subscribe(Share(), bars=["1m"])
             assert (snapshot["ticks"], snapshot["bars"]) == ([], [])
             other.emit(quote("4.1!2885", 5.0, 10, now))

@@ -147,7 +147,7 @@ def test_broker_sees_the_union_through_a_real_relay(tmp_path, monkeypatch):
             held -= {"d", "e"}
         union = {ROOMS[key] for _, held in living.values() for key in held}
         assert 0 < len(union) < len(set(ROOMS.values()))
-        until(lambda: server.rooms == union, "the rooms of the living", 15)
+        until(lambda: server.rooms == union, "the rooms of the living")
         assert server.most == 1
 
 

@@ -15,7 +15,7 @@ import pytest
 from fault_proxy import FaultProxy
 from relay_home import Share, relay_home, stream_login
 from stream_server import StreamServer, quote
-from waiting import until
+from waiting import until, within
 
 from breeze_lab import clock
 from breeze_lab.feed import Feed, FeedState, FeedTick, Gap
@@ -57,7 +57,7 @@ class Numbered:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(10)
+        self._thread.join(30)
 
 
 @dataclass
@@ -221,7 +221,7 @@ def weather(path: Path, fault: Fault) -> tuple[float, float]:
     fault.begin(path)
     seen = begun
     if fault.lossy:
-        seen = until(lambda: heard.since(begun, fault.state), "the loss", 10)
+        seen = until(lambda: heard.since(begun, fault.state), "the loss")
     until(lambda: time.monotonic() - seen > fault.lasts_s, "the fault's length")
     proxy.clear()
     if fault.begin is FAULTS["server down"].begin:
@@ -231,10 +231,10 @@ def weather(path: Path, fault: Fault) -> tuple[float, float]:
         path.server.refuse = False
         path.feed.login(**path.login)
     if not fault.lossy:
-        return 0.0, until(lambda: heard.ticked_since(ended), "ticks", 10) - ended
-    until(lambda: heard.since(seen, "connected"), "the return", 20)
+        return 0.0, until(lambda: heard.ticked_since(ended), "ticks") - ended
+    until(lambda: heard.since(seen, "connected"), "the return")
     # A fault that is over at once has its end where it was seen.
-    live = until(lambda: heard.ticked_since(seen + fault.lasts_s), "ticks", 20)
+    live = until(lambda: heard.ticked_since(seen + fault.lasts_s), "ticks")
     return seen - begun, live - max(ended, seen)
 
 
@@ -283,8 +283,8 @@ def test_fault_is_seen_survived_and_told(path, name):
         before = len(path.heard.gaps)
         seen_s, live_s = weather(path, FAULTS[name])
         print(f"{name}: seen after {seen_s:.2f} s, live after {live_s:.2f} s")
-        assert seen_s <= SEEN_S
-        assert live_s <= LIVE_S
+        assert seen_s <= within(SEEN_S, strict=ROUNDS)
+        assert live_s <= within(LIVE_S, strict=ROUNDS)
         told = path.heard.gaps[before:]
         if FAULTS[name].lossy:
             until(lambda b=before: _closed(path.heard.gaps[b:]) >= {s.key for s in SHARES}, "gaps")
@@ -305,17 +305,21 @@ def test_many_quick_cuts_do_not_slow_the_return(path):
     for _ in range(5):
         cut = time.monotonic()
         path.proxy.reset()
-        until(lambda c=cut: path.heard.since(c, "connected"), "the return", 10)
+        until(lambda c=cut: path.heard.since(c, "connected"), "the return")
     live = until(lambda c=cut: path.heard.ticked_since(path.heard.since(c, "connected")), "ticks")
-    assert live - cut <= LIVE_S
+    assert live - cut <= within(LIVE_S, strict=ROUNDS)
     assert path.proxy.accepted - accepted <= 7
-    assert time.monotonic() - begun < 12
+    assert time.monotonic() - begun < within(12, strict=ROUNDS)
     assert untold(path.heard) == []
 
 
 def test_instrument_that_falls_silent_alone_is_asked_for_again_and_told(path):
     """While others tick, a liquid instrument's silence is a gap, and its room is joined once more."""
-    quiet, joins = SHARES[3], len(path.server.joins)
+    quiet = SHARES[3]
+    # Ticks come to whoever is connected; that the server heard of the rooms is another matter.
+    rooms = {share.quote_room for share in SHARES}
+    until(lambda: len(path.server.alive) == 1 and path.server.rooms == rooms, "all rooms")
+    joins = len(path.server.joins)
 
     def told() -> list[tuple[str, str]]:
         gaps = [gap for gap in path.heard.gaps if "it fell silent" in gap.cause]
@@ -323,15 +327,15 @@ def test_instrument_that_falls_silent_alone_is_asked_for_again_and_told(path):
 
     path.source.silent = {quiet.key}
     begun = time.monotonic()
-    until(told, "the verdict", 15)
+    until(told, "the verdict")
     assert time.monotonic() - begun > 5
     truth = {i["key"]: i for i in path.feed.status()["instruments"]}
     assert (truth[quiet.key]["pulse"], truth[SHARES[0].key]["pulse"]) == ("silent", "live")
     assert truth[quiet.key]["gap"][1:3] == [truth[quiet.key]["last_ms"], None]
-    until(lambda: path.server.joins[joins:], "the server's hearing of the room", 5)
+    until(lambda: path.server.joins[joins:], "the server's hearing of the room")
     assert path.server.joins[joins:] == [[quiet.quote_room]]
     path.source.silent = set()
-    until(lambda: len(told()) > 1, "the end of the gap", 5)
+    until(lambda: len(told()) > 1, "the end of the gap")
     assert told() == [(quiet.key, "open"), (quiet.key, "closed")]
     assert untold(path.heard) == []
 
@@ -354,7 +358,7 @@ def test_watchdog_that_waits_for_the_servers_ping_is_too_late(monkeypatch, plant
             reading = asyncio.create_task(link.read({}, print))
             await asyncio.sleep(0.3)
             proxy.up = proxy.down = False
-            done, _ = await asyncio.wait((reading,), timeout=1.5)
+            done, _ = await asyncio.wait((reading,), timeout=1.5 if planted else 30)
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
             return bool(done)

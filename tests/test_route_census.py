@@ -58,7 +58,7 @@ class Census:
         page = urllib.request.Request(self.origin + "/user/alice/nowhere")
         page.add_header("Cookie", self.server.cookie)
         with pytest.raises(urllib.error.HTTPError) as missing:
-            OPENER.open(page, timeout=10)
+            OPENER.open(page, timeout=60)
         given = missing.value.headers.get_all("Set-Cookie") or []
         self.xsrf = next(c for c in given if c.startswith("_xsrf=")).partition(";")[0][6:]
         self.cookie = f"{self.server.cookie}; _xsrf={self.xsrf}"
@@ -79,7 +79,7 @@ class Census:
             data=b"{}" if method in CHANGING else None,
         )  # fmt: skip
         try:
-            with OPENER.open(request, timeout=10) as answer:
+            with OPENER.open(request, timeout=60) as answer:
                 return answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as exc:
             return exc.code, exc.headers, exc.read()
@@ -91,7 +91,7 @@ class Census:
         try:
             with connect(
                 self.address(route).replace("http", "ws"), subprotocols=["breeze-lab.1.json"],
-                additional_headers=given, origin=origin, open_timeout=10, close_timeout=1,
+                additional_headers=given, origin=origin, open_timeout=60, close_timeout=1,
             ):  # fmt: skip
                 return 101
         except InvalidStatus as exc:
@@ -152,7 +152,7 @@ class Census:
 
     def close(self) -> None:
         self.server.process.terminate()
-        self.server.process.wait(20)
+        self.server.process.wait(30)
         record = processes.running(settings.folders().runtime, "relay")
         if record is not None:
             os.kill(record["pid"], signal.SIGTERM)

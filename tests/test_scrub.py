@@ -89,7 +89,7 @@ def test_a_secret_on_the_line_is_refused_and_scrubbed(kernel, history_home, cell
 def test_what_was_typed_before_is_scrubbed_too(kernel, history_home):
     """An earlier cell with the same secret, written to the database long ago."""
     assert kernel.run(f"old = '{SECRET}'")["status"] == "ok"
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not in_files(history_home, SECRET):
         assert time.monotonic() < deadline, "the planted secret never reached the database"
         time.sleep(0.05)
@@ -103,7 +103,7 @@ def test_the_search_can_find_something(kernel, history_home):
     try:
         kernel.run(f"%breeze_login {SECRET}")
         assert "True" in kernel.run(REMEMBERED)["text"]
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not in_files(history_home, SECRET):
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -121,7 +121,7 @@ def test_the_rest_of_the_history_is_left_alone(kernel, history_home):
     kernel.run(f"%breeze_login {SHORT}")
     database = next(history_home.rglob("history.sqlite"))
     lines = ""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while "--seed 5" not in lines or "k7 stays" not in lines:
         assert time.monotonic() < deadline, lines
         with sqlite3.connect(database) as base:

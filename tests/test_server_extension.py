@@ -79,10 +79,15 @@ class Server:
             ],
             env=environment, stdout=subprocess.DEVNULL, stderr=(home / "log").open("wb"),
         )  # fmt: skip
-        record = until(self._record, "the server's record")
-        self.url = record["url"] + "breeze-lab/"
-        until(lambda: self.get("api/status", check=False)[0] == 200, "the server")
-        self.cookie = self._sign_in(record["url"])
+        try:
+            record = until(self._record, "the server's record", 120)
+            self.url = record["url"] + "breeze-lab/"
+            until(lambda: self.get("api/status", check=False)[0] == 200, "the server")
+            self.cookie = self._sign_in(record["url"])
+        except BaseException:  # a failed start leaves nothing behind
+            self.process.kill()
+            self.process.wait(30)
+            raise
 
     def _record(self):
         assert self.process.poll() is None, (self.home / "log").read_text()[-2000:]
@@ -93,7 +98,7 @@ class Server:
 
     def _sign_in(self, url: str) -> str:
         request = urllib.request.Request(f"{url}api/status?token={TOKEN}")
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             found = answer.headers.get_all("Set-Cookie")
         return "; ".join(cookie.partition(";")[0] for cookie in found)
 
@@ -103,7 +108,7 @@ class Server:
             headers = {"Authorization": f"token {TOKEN}"}
         request = urllib.request.Request(self.url + path, headers=headers)
         try:
-            with OPENER.open(request, timeout=10) as answer:
+            with OPENER.open(request, timeout=60) as answer:
                 return answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as exc:
             return exc.code, exc.headers, exc.read()
@@ -159,7 +164,7 @@ def server(tmp_path_factory):
     running = Server(home)
     yield running
     running.process.terminate()
-    running.process.wait(20)
+    running.process.wait(30)
     relay = processes.running(settings.folders().runtime, "relay")
     if relay is not None:
         os.kill(relay["pid"], signal.SIGTERM)
@@ -240,7 +245,7 @@ def test_a_search_out_of_bounds_is_refused(server, query):
 
 def test_the_search_answers_in_groups_from_the_master_on_disk(server, practice):
     """Rows with what a subscription needs, how old the master is, never more than asked for."""
-    with urllib.request.urlopen(practice["master_url"], timeout=10) as answer:
+    with urllib.request.urlopen(practice["master_url"], timeout=60) as answer:
         master = answer.read()
     place = server.home / "lab" / "data" / "masters" / "practice"
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -263,7 +268,7 @@ def put(server, keys, **headers):
         data=keys if isinstance(keys, bytes) else json.dumps({"keys": keys}).encode(),
     )  # fmt: skip
     try:
-        with OPENER.open(request, timeout=10) as answer:
+        with OPENER.open(request, timeout=60) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as exc:
         return exc.code, exc.read()
@@ -406,7 +411,7 @@ class Flood:
 
     def __enter__(self):
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(30)
         return self
 
     def __exit__(self, *_):

@@ -95,7 +95,7 @@ def background(stream, count):
     thread = threading.Thread(target=run)
     thread.start()
     yield found
-    thread.join(10)
+    thread.join(30)
     assert not thread.is_alive(), f"{len(found)} of {count} ticks came"
 
 
@@ -142,8 +142,7 @@ def test_an_async_loop_waits_without_blocking_its_event_loop(feed, server):
         waiting = asyncio.create_task(other(0))
         loop = aiter(stream)
         first = asyncio.create_task(anext(loop))
-        await asyncio.sleep(0.2)
-        assert turns[0] > 100
+        await asyncio.to_thread(until, lambda: turns[0] > 100, "turns of the other task")
         waiting.cancel()
         await asyncio.to_thread(send, server, 2001)
         await asyncio.to_thread(until, lambda: stream.ticks_heard["NSE:RELIANCE"] == 2001, "all")
@@ -174,7 +173,7 @@ def test_loops_end_when_the_stream_is_closed(feed, server):
         threading.Timer(0.3, stream.close).start()
         assert asyncio.run(listen()) == []
     assert heard == list(stream) == []
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
     assert stream.closed
     assert "closed" in repr(stream)
     stream.close()
@@ -200,15 +199,15 @@ def test_an_interrupted_loop_leaves_the_stream_usable(feed, server):
     assert len(stream.frame()) == 3
 
 
-def goes_on(feed, server, stream):
-    """Say whether others of the feed still hear within two seconds."""
+def goes_on(feed, server, stream, timeout_s):
+    """Say whether others of the feed still hear in time."""
     try:
-        with feed.subscribe(NIFTY, timeout_s=2) as other:
-            until(lambda: NIFTY.quote_room in server.rooms, "the join", 2)
+        with feed.subscribe(NIFTY, timeout_s=timeout_s) as other:
+            until(lambda: NIFTY.quote_room in server.rooms, "the join", timeout_s)
             before = stream.ticks_heard["NSE:RELIANCE"]
             server.emit(quote(NIFTY.quote_room, 1.0, 1, SECOND), quote(ROOM, 1.0, 9, SECOND))
-            heard = other.get(timeout_s=2)
-            until(lambda: stream.ticks_heard["NSE:RELIANCE"] > before, "the stream's own", 2)
+            heard = other.get(timeout_s=timeout_s)
+            until(lambda: stream.ticks_heard["NSE:RELIANCE"] > before, "its own", timeout_s)
             return isinstance(heard, FeedTick)
     except (breeze_lab.errors.FeedDisconnected, AssertionError):
         return False
@@ -218,11 +217,11 @@ def test_a_function_that_blocks_stops_nobody_else(feed, server):
     """While a function hangs, its stream, other functions and the feed go on."""
     stream = open_stream(feed, server)
     hold, others = threading.Event(), []
-    stuck = stream.on_tick(lambda _tick: hold.wait(30))
+    stuck = stream.on_tick(lambda _tick: hold.wait(90))
     stream.on_tick(others.append)
     send(server, 1)
     until(lambda: stuck._inside, "the function")
-    assert goes_on(feed, server, stream)
+    assert goes_on(feed, server, stream, 20)
     until(lambda: len(others) == 2, "the other function")
     hold.set()
     until(lambda: stuck.runs == 2, "the rest")
@@ -240,9 +239,9 @@ def test_the_check_catches_a_function_on_the_feeds_thread(feed, server):
 
     planted = feed.subscribe(Share(), on_event=block)
     send(server, 1)
-    assert inside.wait(10)
+    assert inside.wait(30)
     try:
-        assert not goes_on(feed, server, stream)
+        assert not goes_on(feed, server, stream, 2)
     finally:
         hold.set()
     planted.close()
@@ -251,17 +250,19 @@ def test_the_check_catches_a_function_on_the_feeds_thread(feed, server):
 def test_a_slow_function_gets_the_newest_and_the_count_of_the_others(feed, server):
     """With ``latest`` every tick was either run for or counted as skipped, and the last one ran."""
     stream = open_stream(feed, server)
-    seen, first = [], threading.Event()
+    seen, first, hold = [], threading.Event(), threading.Event()
 
     def slow(tick):
         seen.append(tick.volume)
         first.set()
-        time.sleep(0.05)
+        hold.wait(30)
 
     watch = stream.on_tick(slow, delivery="latest")
     send(server, 1)
-    assert first.wait(10)
+    assert first.wait(30)
     send(server, 499, first=2)
+    until(lambda: stream.ticks_heard["NSE:RELIANCE"] == 500, "all of them")
+    hold.set()
     until(lambda: seen[-1] == 500 and watch.runs == len(seen), "the newest")
     assert watch.runs + watch.skipped == 500
     assert watch.skipped > 400
@@ -403,7 +404,7 @@ def test_many_threads_open_read_and_close(feed, server):
     for one in threads:
         one.join(90)
     stop.set()
-    beat.join(10)
+    beat.join(30)
     assert failures == []
     assert not any(one.is_alive() for one in threads)
     until(lambda: feed.status()["clients"][0]["keys"] == 0, "the release")
@@ -461,11 +462,16 @@ def test_a_silence_is_a_gap_with_bounds(feed, server):
     """A cut line is told as a gap when it begins, when it ends, and stays in ``gaps`` once."""
     stream = open_stream(feed, server)
 
+    emitted = 0
+
     def trading():
+        nonlocal emitted
+        emitted += 1
         server.emit(quote(ROOM, 100.0, 1, int(time.time())))
         return feed.status()["gaps"]["trading"]
 
     until(trading, "proof that a market trades at this hour")
+    until(lambda: stream.ticks_heard["NSE:RELIANCE"] == emitted, "what was sent before")
     before = stream.last().received
     server.cut()
     until(lambda: stream.gaps, "the gap")
@@ -541,7 +547,7 @@ def test_what_cannot_be_streamed_is_refused():
 
 def test_names_are_taken_as_everywhere(home):
     """Names resolve like in every call, a wrong one subscribes nothing, bars begin with history."""
-    with practice_market() as market:
+    with practice_market(master=True) as market:
         endpoints = settings.Endpoints.from_dict(market, name="practice")
         session.login(
             market["app_key"], market["secret"], market["api_session"], endpoints=endpoints

@@ -56,7 +56,7 @@ def test_a_page_that_left_without_a_word_is_forgotten(table, monkeypatch):
     """No sign of life for long enough ends it, too."""
     monkeypatch.setattr("breeze_lab.widgets.truth_table._FORGOTTEN_S", 0.3)
     say(table, "here")
-    until(lambda: not table.looking, "its end", 5)
+    until(lambda: not table.looking, "its end")
 
 
 def test_looking_starts_no_relay(table, home):

@@ -462,7 +462,7 @@ def test_a_locked_keyring_does_not_hang(tmp_path):
     kept = desktop.Keyring(tmp_path, lambda: [LockedStandIn()], unlock_s=0.2)
     with pytest.raises(VaultError, match="unlock it, then try again"):
         kept.get("session")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 25
 
 
 def test_a_failing_keyring_does_not_repeat_the_secret(tmp_path):

@@ -39,7 +39,7 @@ def market(folder: Path, *options: str, errors: IO[str] | None = None):
         yield json.loads(process.stdout.readline())
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(30)
         process.stdout.close()
 
 
@@ -145,7 +145,7 @@ class Heard:
     def close(self) -> None:
         """End the subscription and its thread."""
         self.subscription.close()
-        self._thread.join(5)
+        self._thread.join(30)
 
 
 def control_of(record: dict[str, Any]) -> Control:
