@@ -31,6 +31,7 @@ def candles(
     end: datetime,
     *,
     progress: Callable[[int, int], None] | None = None,
+    before: Callable[[int], None] | None = None,
     stored: bool = True,
 ) -> pd.DataFrame:
     """Return the bars of `instrument` that open in [start, end), fetching only what is missing.
@@ -45,6 +46,9 @@ def candles(
         Naive times are read as IST.
     progress
         Called with (calls made, calls planned) after each call.
+    before
+        Called once with the price in calls before the first is made, not at
+        all when everything is stored. What it raises ends the work.
     stored
         False asks the broker for everything, and keeps nothing.
 
@@ -59,7 +63,8 @@ def candles(
         ``attrs`` hold ``instrument`` (its key), ``interval``, ``source``
         (``"icici"`` or ``"practice"``), ``calls`` (made for this frame),
         ``stored`` (native bars that were on disk) and ``fetched`` (ISO, IST:
-        when the oldest of them was asked of the broker; None of nothing).
+        when the oldest of them was asked of the broker; None of nothing);
+        ``unkept`` is there when what was fetched could not be kept, and says why.
 
     Raises
     ------
@@ -77,7 +82,7 @@ def candles(
     start, end = clock.to_ist(start), clock.to_ist(end)
     native_start, first = _beginning(instrument, interval, start)
     work = Work(session, instrument, SOURCE.get(interval, interval), stored=stored)
-    block = work.range(native_start, end, progress)
+    block = work.range(native_start, end, progress, before)
     frame = _frame(work, block, interval)
     frame = frame[(frame.index >= first) & (frame.index < end)]
     frame.attrs.update(_said(work, interval))
@@ -187,10 +192,11 @@ def _said(work: Work, interval: Interval) -> dict[str, Any]:
     fetched = None
     if work.fetched is not None:
         fetched = clock.from_epoch(work.fetched).isoformat(timespec="seconds")
+    unkept = {"unkept": work.unkept} if work.unkept else {}
     return {
         "instrument": work.instrument.key, "interval": interval.label,
         "source": work.session.endpoints.name, "calls": work.calls, "stored": work.from_disk,
-        "fetched": fetched,
+        "fetched": fetched, **unkept,
     }  # fmt: skip
 
 

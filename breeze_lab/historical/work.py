@@ -131,9 +131,18 @@ class Work:
         return self._windows([*self._look(past).missing, *self._tail(span)])
 
     def range(
-        self, start: datetime, end: datetime, progress: Callable[[int, int], None] | None = None
+        self,
+        start: datetime,
+        end: datetime,
+        progress: Callable[[int, int], None] | None = None,
+        before: Callable[[int], None] | None = None,
     ) -> Block:
         """Return the bars that open in [start, end), and perhaps some around them.
+
+        Parameters
+        ----------
+        progress, before
+            See `breeze_lab.historical.candles`.
 
         Raises
         ------
@@ -154,6 +163,8 @@ class Work:
                 break
             windows = self._windows(holes)
             planned += len(windows)
+            if before is not None and not attempt:
+                before(planned)
             few = planned <= _FEW_CALLS
             priority = self._priority or ("interactive" if few else "backfill")
             for window in windows:
