@@ -133,6 +133,8 @@ def merged(blocks: Iterable[Block]) -> Block:
         return some[0]
     start = np.concatenate([block.start for block in some])
     values = np.concatenate([block.data for block in some])
+    if np.all(start[1:] > start[:-1]):
+        return Block(start, values)
     order = np.argsort(start, kind="stable")
     start, values = start[order], values[order]
     last = np.append(start[1:] != start[:-1], True)

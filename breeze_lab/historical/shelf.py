@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from breeze_lab import clock, processes, settings
 from breeze_lab.bars import Interval
 from breeze_lab.errors import HistoryError, HistoryWarning
@@ -190,7 +192,7 @@ class Shelf:
     def _doubted(self, block: Block, known: list[Known]) -> list[Span]:
         """Return trading days that were answered without a bar too long ago to be believed."""
         now = int(self._wall())
-        traded = set(((block.start + _IST_OFFSET) // _DAY_S).tolist())
+        traded = set(np.unique((block.start + _IST_OFFSET) // _DAY_S).tolist())
         found: list[Span] = []
         for one in known:
             first, last = (_number(one.start), _number(one.end - 1))

@@ -103,7 +103,7 @@ def read(path: Path, identity: str) -> Part:
     try:
         with parquet.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
             said = _said(file.schema_arrow.metadata or {}, path)
-            table = file.read().combine_chunks()
+            table = file.read(use_threads=False).combine_chunks()
     except (pa.ArrowException, OSError, ValueError) as exc:
         raise Damaged(str(exc).partition("\n")[0][:100]) from exc
     if said["identity"] != identity:
