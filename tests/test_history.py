@@ -198,6 +198,20 @@ def test_any_sequence_of_ranges_gives_what_one_fetch_gives(logged_in, whole, ran
         assert historical.price(logged_in, instrument, interval, start, end) == 0
 
 
+def test_the_ranges_catch_a_store_that_claims_too_much(logged_in, monkeypatch):
+    """The planted fault: a range kept five minutes longer than it was asked loses a bar."""
+    keep = Shelf.keep
+    monkeypatch.setattr(
+        Shelf, "keep", lambda shelf, span, block: keep(shelf, (span[0], span[1] + 300), block)
+    )
+    instrument, noon = logged_in.resolve("RELIANCE"), MAY + timedelta(hours=12)
+    historical.candles(logged_in, instrument, Interval.M5, MAY, noon)
+    span = MAY, MAY + timedelta(days=1)
+    frame = historical.candles(logged_in, instrument, Interval.M5, *span)
+    direct = historical.candles(logged_in, instrument, Interval.M5, *span, stored=False)
+    assert len(frame) == len(direct) - 1
+
+
 @pytest.fixture(scope="module")
 def whole(logged_in):
     """Direct fetches of all that the property test asks for."""

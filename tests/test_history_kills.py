@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -12,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,8 @@ from breeze_lab.historical.shelf import root
 KILLS = int(os.environ.get("BREEZE_LAB_KILLS", "5"))
 CHILD = Path(__file__).parent / "history_child.py"
 START, END = datetime(2026, 4, 1, tzinfo=clock.IST), datetime(2026, 5, 30, tzinfo=clock.IST)
+#: Long enough that no fetch is done before the last kill.
+LONG_AGO = END - timedelta(days=40 + 14 * KILLS)
 
 
 class Child:
@@ -73,17 +76,27 @@ def child(practice, logged_in):
     one.process.stdout.close()
 
 
+def lives(pid):
+    """Say whether a process has not ended by itself."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def kill_in_the_middle(child, practice, kills, dice):
     """Kill a fetch some times after a few of its calls; return the calls that were served."""
     before = served(practice)
     for _ in range(kills):
-        (pid,) = child.begin("RELIANCE")
+        (pid,) = child.begin("RELIANCE", start=LONG_AGO.isoformat())
         goal = served(practice) + dice.randrange(1, 4)
         deadline = time.monotonic() + 60
-        while served(practice) < goal and time.monotonic() < deadline:
+        while lives(pid) and served(practice) < goal and time.monotonic() < deadline:
             time.sleep(0.002)
         time.sleep(dice.random() * 0.02)  # somewhere between answer, write, fsync and rename
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
         child.end()
     return served(practice) - before
 
@@ -91,14 +104,14 @@ def kill_in_the_middle(child, practice, kills, dice):
 def test_a_killed_fetch_goes_on_where_it_stopped(child, logged_in, practice):
     """Each kill costs at most the window that was in flight; the bars are those of one fetch."""
     instrument = logged_in.resolve("RELIANCE")
-    planned = len(historical.plan(instrument, Interval.M1, START, END))
+    planned = len(historical.plan(instrument, Interval.M1, LONG_AGO, END))
     used = kill_in_the_middle(child, practice, KILLS, random.Random(6))
     before = served(practice)
-    frame = historical.candles(logged_in, instrument, Interval.M1, START, END)
+    frame = historical.candles(logged_in, instrument, Interval.M1, LONG_AGO, END)
     used += served(practice) - before
     assert planned <= used <= planned + KILLS
     assert frame.attrs["calls"] < planned, "what was fetched before the kills is asked again"
-    direct = historical.candles(logged_in, instrument, Interval.M1, START, END, stored=False)
+    direct = historical.candles(logged_in, instrument, Interval.M1, LONG_AGO, END, stored=False)
     assert frame.equals(direct)
     assert all(len(paths) == 1 for paths in files("NSE-").values()), "an old writing is left behind"
     assert not list(root().glob("**/*.tmp"))
@@ -138,3 +151,13 @@ def test_two_processes_fetch_a_range_once(child, logged_in, practice):
     assert sum(one["calls"] for one in results) == planned
     assert len({(one["rows"], one["sum"]) for one in results}) == 1
     assert results[0]["rows"] > 12_000
+
+
+def test_the_count_catches_processes_that_do_not_wait(child, logged_in, practice):
+    """The planted fault: without the lock three processes ask for the same windows."""
+    planned = len(historical.plan(logged_in.resolve("WIPRO"), Interval.M1, START, END))
+    before = served(practice)
+    child.begin("WIPRO", processes=3, fault="no lock")
+    results = child.end()
+    assert served(practice) - before > planned
+    assert len({(one["rows"], one["sum"]) for one in results}) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import time
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ __all__ = ["Series", "forget", "series", "sweep", "verified", "verify"]
 
 #: A practice market is left so long before its bars go; they can be made again.
 _PRACTICE_S: Final = 14 * 86_400
+#: A file never changes under its name, which is its checksum; a query over many reads it once.
+_facts: Final = functools.lru_cache(maxsize=20_000)(stored.facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ def _series(folder: Path) -> Series | None:
     first, last = float("inf"), float("-inf")
     for paths in shelf.newest(folder).values():
         try:
-            facts = stored.facts(paths[0])
+            facts = _facts(paths[0])
             size += paths[0].stat().st_size
         except FileNotFoundError:
             continue  # written anew, or forgotten, between two looks
