@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from breeze_lab.checkup import doctor
     from breeze_lab.lab import candles, history, master, quote, search, status
+    from breeze_lab.queries import sql
     from breeze_lab.session import login, login_practice, logout
     from breeze_lab.streaming import stream
 
@@ -37,6 +38,7 @@ __all__ = [
     "master",
     "quote",
     "search",
+    "sql",
     "status",
     "stream",
 ]
@@ -48,6 +50,7 @@ _ROOM_OF = {
     "master": "lab",
     "quote": "lab",
     "search": "lab",
+    "sql": "queries",
     "status": "lab",
     "login": "session",
     "login_practice": "session",
@@ -74,10 +77,11 @@ def __dir__() -> list[str]:
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics: ``%load_ext breeze_lab``."""
     from breeze_lab.feed_magics import FeedMagics  # noqa: PLC0415 - only inside IPython
+    from breeze_lab.history_magic import HistoryMagics  # noqa: PLC0415
     from breeze_lab.magics import BreezeMagics  # noqa: PLC0415 - only inside IPython
     from breeze_lab.replay_magic import ReplayMagics  # noqa: PLC0415
 
-    shell.register_magics(BreezeMagics, FeedMagics, ReplayMagics)
+    shell.register_magics(BreezeMagics, FeedMagics, HistoryMagics, ReplayMagics)
     manager: Any = shell.extension_manager
 
     def quietly(*_: object) -> None:

@@ -44,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     # The practice market has its own options, and a word that a login does not know may be a key.
-    own = {"practice": _practice, "login": _login, "logout": _logout}.get("".join(words[:1]))
+    own = {"practice": _practice, "login": _login, "logout": _logout, "history": _history}.get(
+        "".join(words[:1])
+    )
     if own is not None:
         return own(words[1:])
     parser = _parser()
@@ -104,6 +106,20 @@ def _logout(words: list[str]) -> int:
     return _said(lambda: terminal.logout(words))
 
 
+def _history(words: list[str]) -> int:
+    import warnings
+
+    from breeze_lab import history_command
+
+    if words[:1] in (["-h"], ["--help"]):
+        print(history_command.USAGE)
+        return 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda said, *_rest: print(f"warning: {said}", file=sys.stderr)
+        return _said(lambda: history_command.follow(words, print))
+
+
 def _said(work: Callable[[], int]) -> int:
     """Return what `work` returns; an error of ours is its message."""
     try:
@@ -138,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     master.add_argument("file", nargs="?", type=Path, help="the zip to check")
     master.add_argument("--accept", action="store_true", help="fetch: although it lost many rows")
     master.add_argument("--practice", action="store_true", help="of the practice market that runs")
+    verbs.add_parser("history", help="list, price, fetch, verify or forget bars", add_help=False)
     relay_command.add_options(verbs.add_parser("relay", help="look at the live feed's process"))
     recorded = verbs.add_parser(
         "recordings", help="list, convert, check, compare or keep recorded days"

@@ -19,18 +19,22 @@ __all__ = [
     "FeedDisconnected",
     "FeedError",
     "FeedWarning",
+    "HistoryError",
+    "HistoryWarning",
     "InstrumentError",
     "InstrumentNotFound",
     "LoginError",
     "MasterError",
     "NotLoggedIn",
     "OrdersRefused",
+    "PriceNotConfirmed",
     "ProcessError",
     "RateLimited",
     "RecordingError",
     "RequestError",
     "SessionExpired",
     "SettingsError",
+    "SqlError",
     "SubscriptionRefused",
     "VaultError",
 ]
@@ -55,6 +59,34 @@ class SettingsError(BreezeLabError):
 
 class RecordingError(BreezeLabError):
     """A recording of a market day cannot be replayed or written."""
+
+
+class HistoryError(BreezeLabError):
+    """The bars on disk cannot be read or written."""
+
+
+class PriceNotConfirmed(HistoryError):
+    """A range of history costs so many calls that somebody has to say yes.
+
+    Parameters
+    ----------
+    message
+        The price, what is left, and how to say yes.
+    calls
+        What it costs.
+    left
+        What is left today for such work; None when nobody counts.
+    """
+
+    def __init__(self, message: str, calls: int, left: int | None) -> None:
+        """Keep the price beside the message."""
+        super().__init__(message)
+        self.calls = calls
+        self.left = left
+
+
+class SqlError(BreezeLabError):
+    """A query over what is stored cannot be answered."""
 
 
 class VaultError(BreezeLabError):
@@ -167,3 +199,7 @@ class SubscriptionRefused(FeedError):
 
 class FeedWarning(UserWarning):
     """The live feed goes on, and something of it is missing, late or dropped."""
+
+
+class HistoryWarning(UserWarning):
+    """History is answered all the same: a stored file is damaged, or bars could not be kept."""

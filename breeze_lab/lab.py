@@ -6,7 +6,6 @@ intervals), asks the current session and hands back values; it owns no data.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from html import escape
@@ -15,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 from breeze_lab import accounts, clock, masters, processes, session, settings
 from breeze_lab.bars import Interval
 from breeze_lab.errors import ProcessError, SettingsError
+from breeze_lab.history_price import Progress
 from breeze_lab.limits import FreeMeter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pandas as pd
 
     from breeze_lab.instruments import Instrument, SecurityMaster
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from breeze_lab.session import Session
     from breeze_lab.widgets import LiveChart
 
-__all__ = ["Status", "candles", "history", "master", "quote", "search", "status"]
+__all__ = ["Status", "candles", "history", "master", "moments", "quote", "search", "status"]
 
 #: A chart starts with this many bars: two NSE days of minutes fit, and it paints in a blink.
 _CHART_BARS = 300
@@ -40,8 +38,13 @@ def history(
     interval: str = "1d",
     start: str | date | datetime | None = None,
     end: str | date | datetime | None = None,
+    *,
+    confirm: bool = False,
 ) -> pd.DataFrame:
-    """Return bars of the past.
+    """Return bars of the past; what was fetched once comes from the disk.
+
+    A fetch of more than three calls says its price first and shows how far it
+    is. Cut off, it goes on from there the next time (``docs/history.md``).
 
     Parameters
     ----------
@@ -53,17 +56,23 @@ def history(
         Half-open range [start, end) of opening times. ISO text, a date or a
         datetime; naive means IST; a bare date means its midnight. Without
         `start` the newest 500 bars come back; without `end`, up to now.
+    confirm
+        Say yes to a price of more than 300 calls, or of more than are left
+        today: then what can be fetched today is, and kept.
 
     Returns
     -------
     DataFrame, shape (n, 6)
         open, high, low, close (rupees), volume (shares), open_interest; index
-        ``start``: the opening time of each bar, aware, Asia/Kolkata.
+        ``start``: the opening time of each bar, aware, Asia/Kolkata. ``attrs``
+        tell its source, its calls and its age.
 
     Raises
     ------
+    PriceNotConfirmed
+        Nothing was fetched; the message says the price.
     InstrumentNotFound, AmbiguousInstrument, NotLoggedIn, SessionExpired,
-    RateLimited, RequestError, SettingsError
+    RateLimited, RequestError, SettingsError, HistoryError
 
     Examples
     --------
@@ -75,13 +84,11 @@ def history(
     instrument, length = now.resolve(name), Interval.parse(interval)
     if start is None:
         return historical.latest(now, instrument, length)
-    first = _moment(start)
-    last = clock.market_now() + timedelta(seconds=1) if end is None else _moment(end)
-    if last <= first:
-        raise SettingsError(f"The range is empty: it ends at {last} and starts at {first}.")
-    calls = len(historical.plan(instrument, length, first, last))
-    with _Progress(f"{instrument.key} {length.label}", calls) as progress:
-        return historical.candles(now, instrument, length, first, last, progress=progress)
+    first, last = moments(start, end)
+    with Progress(f"{instrument.key} {length.label}", now.meter, confirm=confirm) as progress:
+        return historical.candles(
+            now, instrument, length, first, last, before=progress.before, progress=progress.step
+        )
 
 
 def quote(name: str) -> Quote:
@@ -296,6 +303,23 @@ def _span(length: timedelta) -> str:
     return f"{minutes // 60} h {minutes % 60} m"
 
 
+def moments(
+    start: str | date | datetime, end: str | date | datetime | None
+) -> tuple[datetime, datetime]:
+    """Return the range that two ends say, aware IST; without `end`, up to now.
+
+    Raises
+    ------
+    SettingsError
+        One is no date, or the range is empty.
+    """
+    first = _moment(start)
+    last = clock.market_now() + timedelta(seconds=1) if end is None else _moment(end)
+    if last <= first:
+        raise SettingsError(f"The range is empty: it ends at {last} and starts at {first}.")
+    return first, last
+
+
 def _moment(value: str | date | datetime) -> datetime:
     if isinstance(value, str):
         try:
@@ -307,26 +331,3 @@ def _moment(value: str | date | datetime) -> datetime:
     if isinstance(value, datetime):
         return clock.to_ist(value)
     return datetime(value.year, value.month, value.day, tzinfo=clock.IST)
-
-
-class _Progress:
-    """A progress bar for work of several calls; silent for less."""
-
-    def __init__(self, what: str, calls: int) -> None:
-        self._what, self._calls = what, calls
-        self._bar: Any = None
-
-    def __enter__(self) -> Callable[[int, int], None]:
-        if self._calls > 3:  # noqa: PLR2004 - up to three calls are done before a bar is drawn
-            from tqdm.auto import tqdm  # noqa: PLC0415 - only long work shows it
-
-            self._bar = tqdm(total=self._calls, desc=self._what, unit="call", file=sys.stderr)
-        return self._step
-
-    def __exit__(self, *_exc: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def _step(self, _done: int, _planned: int) -> None:
-        if self._bar is not None:
-            self._bar.update(1)

@@ -114,6 +114,19 @@ def test_history_needs_no_relay_and_tells_its_price(api):
     assert found["key"] == frame.key
 
 
+def test_stored_candles_cost_nothing(api):
+    """What was fetched once is on disk: no call, and no right to spend one is needed."""
+    day = clock.now().date()
+    for _ in range(3):  # the day before can be younger than what is kept
+        day = clock.previous_trading_day(day)
+    path = f"candles?name=RELIANCE&interval=30m&start={day}&end={day + timedelta(days=1)}"
+    status, first = api.call("GET", path)
+    assert (status, first["calls"]) == (200, 1)
+    status, second = api.call("GET", f"{path}&calls=0", **{"X-Refuse": "execute breeze-lab"})
+    assert (status, second["calls"]) == (200, 0), second
+    assert second["candles"] == first["candles"]
+
+
 def test_history_beyond_the_allowed_calls_is_refused_with_its_price(api):
     """Nothing is sent; the message names the price and the way to allow it."""
     before = session.current().meter.used_today

@@ -47,7 +47,7 @@ LAYERS = {
         "signin",
         "doorstep",
     },
-    "data": {"historical", "quotes", "feed", "relay", "recordings", "truth"},
+    "data": {"historical", "quotes", "feed", "relay", "recordings", "queries", "truth"},
     "drawing": {"charts", "_chart_scripts"},
     "surface": {
         "scrub",
@@ -63,6 +63,9 @@ LAYERS = {
         "magics",
         "replays",
         "replay_magic",
+        "history_command",
+        "history_magic",
+        "history_price",
         "cli",
         "dashboards",
         "__init__",

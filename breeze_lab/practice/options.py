@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -96,6 +98,28 @@ class Options:
         elif chosen["open_since"] is None:
             chosen["open_since"] = (chosen["at"] or clock.now()).date()
         return cls(**chosen)
+
+    def identity(self) -> str:
+        """Return a name that two markets share when their past prices are the same.
+
+        The code that makes prices is part of it: another version may make others.
+        """
+        replayed: list[object] = []
+        if self.replay is not None:
+            files = sorted(self.replay.glob("*")) if self.replay.is_dir() else [self.replay]
+            for path in files:
+                info = path.stat()
+                replayed.append([path.name, info.st_size, info.st_mtime_ns])
+        since = self.open_since.isoformat() if self.open_since else None
+        settings = [self.seed, since, str(self.character), replayed, self.only_recorded]
+        found = hashlib.sha256(json.dumps(settings).encode())
+        package = Path(__file__).parent
+        sources = [package.parent / "calendar.json"]
+        for folder in ("exchange", "replay"):
+            sources += sorted(path for path in (package / folder).glob("*.*") if path.is_file())
+        for path in sources:
+            found.update(path.read_bytes())
+        return found.hexdigest()[:32]
 
     def market(self) -> Market:
         """Return the market they describe.

@@ -62,6 +62,7 @@ class Practice:
         """Build everything; nothing listens yet."""
         self.options = options
         self.market = options.market()
+        self._identity = options.identity()
         self.account = Account(
             options.seed,
             lambda: self.market.today,
@@ -227,6 +228,7 @@ class Practice:
     async def _status(self, request: web.Request) -> web.Response:
         if not ipaddress.ip_address(request.remote or "0.0.0.0").is_loopback:  # noqa: S104
             return web.json_response({"Error": "Only this machine may ask."}, status=403)
+        since = self.options.open_since
         streams = {"stream": self.stream, "feeds": self.feeds, "ohlc": self.ohlc}
         rooms = dict(self.quotes.counts()) | self.calls.counts()
         rooms |= {f"ohlc {name}": count for name, count in self.candles.counts().items()}
@@ -242,6 +244,10 @@ class Practice:
                 "session": self.account.name,
                 "faults": self.faults.to_list(),
                 "limits": self.budget.to_dict(),
+                "history": {
+                    "identity": self._identity,
+                    "open_since": since.isoformat() if since else None,
+                },
             }
         )
 

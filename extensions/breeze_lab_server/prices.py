@@ -128,27 +128,26 @@ class CandlesHandler(_Prices):
             held, _ = await self.peek([instrument], market, (interval.label,))
             ours = _whole_end((held.get(instrument.key) or {}).get("bars", ()), start, end)
             until = clock.from_epoch(ours[0][2]) if ours else end
-            windows = historical.plan(instrument, interval, start, until) if start < until else []
-            if len(windows) > most:
+            wanted = market, instrument, interval, start, until
+            calls = await asyncio.to_thread(_price, *wanted) if start < until else 0
+            if calls > most:
                 raise SettingsError(
                     f"{instrument.key} {interval.label} from {start:%Y-%m-%d %H:%M} costs "
-                    f"{len(windows)} calls of the budget and this request allows {most}. Ask for "
+                    f"{calls} calls of the budget and this request allows {most}. Ask for "
                     f"less, or allow more with calls= (at most {MOST_CALLS})."
                 )
-            if windows:
+            if calls:
                 await self.must_execute("a call of the budget")
-            past = (
-                await asyncio.to_thread(_history, market, instrument, interval, start, until)
-                if windows
-                else []
-            )
+            past: list[dict[str, Any]] = []
+            if start < until:
+                past = await asyncio.to_thread(_history, *wanted, calls=calls)
         except BreezeLabError as exc:
             self.refuse(exc)
             return
         self.answer(
             {
                 "key": instrument.key, "interval": interval.label, "market": market,
-                "start": start.isoformat(), "end": end.isoformat(), "calls": len(windows),
+                "start": start.isoformat(), "end": end.isoformat(), "calls": calls,
                 "now": clock.now().isoformat(timespec="milliseconds"),
                 "candles": [*past, *(_candle(row) for row in ours)],
             }
@@ -222,11 +221,30 @@ def _fetched(missing: dict[str, Instrument], market: str) -> dict[str, dict[str,
     return rows
 
 
-def _history(
+def _price(
     market: str, instrument: Instrument, interval: Interval, start: datetime, end: datetime
+) -> int:
+    """Return how many calls bars of history cost, beyond what is stored; blocking."""
+    try:
+        now = session.follow()
+    except BreezeLabError:  # said when the call is made, after what it costs
+        now = None
+    if now is None or now.endpoints.name != market:
+        return len(historical.plan(instrument, interval, start, end))
+    return historical.price(now, instrument, interval, start, end)
+
+
+def _history(
+    market: str,
+    instrument: Instrument,
+    interval: Interval,
+    start: datetime,
+    end: datetime,
+    *,
+    calls: int,
 ) -> list[dict[str, Any]]:
-    """Return bars of the broker's history; blocking."""
-    now = _session(market, len(historical.plan(instrument, interval, start, end)))
+    """Return bars of history, from the disk as far as they are there; blocking."""
+    now = _session(market, calls)
     return [
         {
             "start": bar.start.isoformat(), "open": bar.open, "high": bar.high, "low": bar.low,

@@ -1,0 +1,17 @@
+"""History: bars of the past, fetched once and kept.
+
+Rooms, from the broker inwards: `calls` (what a range costs, the broker's
+spelling), `blocks` (rows as numbers and frames), `spans` (arithmetic of
+ranges), `markets` (whose bars, and what is settled), `stored` (one file),
+`shelf` (the files of one series), `work` (from the disk what is there, from
+the broker the rest), `answers` (what is asked here) and `catalog` (what there
+is). ``docs/history.md`` says what is promised.
+"""
+
+from __future__ import annotations
+
+from breeze_lab.historical.answers import bars, candles, latest, price
+from breeze_lab.historical.blocks import COLUMNS, resample_frame
+from breeze_lab.historical.calls import Window, plan
+
+__all__ = ["COLUMNS", "Window", "bars", "candles", "latest", "plan", "price", "resample_frame"]
