@@ -120,6 +120,31 @@ def test_recording_pauses_loudly_when_the_disk_is_low(tmp_path, monkeypatch, cap
     logbook.close()
 
 
+@pytest.mark.parametrize("planted", [False, True], ids=["as it is", "numbers come again"])
+def test_a_clock_set_back_into_a_recorded_day_takes_nothing_from_its_recording(
+    monkeypatch, planted
+):
+    """The log goes on behind the removed files; one that took their numbers would replace the day."""
+    from breeze_lab.relay import days
+
+    write([line(), *(quote(i, ms("10:00") + i * 1000) for i in range(1, 9))])
+    place = Place("icici", YESTERDAY)
+    recorder.convert(place, grace_days=0)
+    assert not place.logs
+    if planted:
+        monkeypatch.setattr(days, "newest_recorded", lambda *_: 0)
+    logbook = Logbook(days._logs("icici"), list)
+    for number in range(9, 40):  # more than there was, and a smaller file would do as much
+        logbook.append(*quote(number, ms("11:00") + number * 1000))
+    logbook.commit()
+    logbook.close()
+    made = recorder.convert(place, grace_days=0)
+    assert (made["ticks"] == 8) is not planted
+    if not planted:
+        assert [path.name[-10:] for path in place.logs] == ["000002.log"]
+        assert "came when the day was recorded already" in made["warnings"][-1]
+
+
 def test_the_command_lists_converts_checks_and_keeps(capsys):
     """Each word of ``breeze-lab recordings`` says what it did, and a damaged day fails."""
     assert cli.main(["recordings", "list"]) == 0

@@ -8,6 +8,7 @@ make recordings of a market. What is in the files is left to `wal` and
 from __future__ import annotations
 
 import contextlib
+import json
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Final
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Place", "locked", "markets", "places"]
+__all__ = ["Place", "locked", "markets", "newest_recorded", "places"]
 
 _DATE: Final = "[12][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]"
 _NUMBER: Final = "[0-9]" * 6
@@ -64,7 +65,7 @@ class Place:
     @property
     def sidecar(self) -> Path:
         """What is to be known of the recording without opening it, gaps above all."""
-        return self.folder / f"ticks-{self.day.isoformat()}.json"
+        return _sidecar(self.folder, self.day)
 
     @property
     def compared(self) -> Path:
@@ -80,6 +81,31 @@ class Place:
     def kept(self) -> bool:
         """Whether the day is kept whatever the retention says."""
         return self.mark.exists()
+
+
+def newest_recorded(folder: Path, day: date) -> int:
+    """Return the number of the newest log file that is in a day's recording, or 0.
+
+    The log goes on behind it: once recorded files are removed, their numbers
+    would come again otherwise, when a clock is set back into a day that is over,
+    and a new file would pass for the old one.
+
+    Parameters
+    ----------
+    folder
+        Of the market's log files.
+    """
+    try:
+        recorded = json.loads(
+            _sidecar(folder.parents[1] / "recorded" / folder.name, day).read_bytes()
+        )
+        return max(int(source["name"][-10:-4]) for source in recorded["sources"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return 0
+
+
+def _sidecar(recorded: Path, day: date) -> Path:
+    return recorded / f"ticks-{day.isoformat()}.json"
 
 
 def _ticks() -> Path:

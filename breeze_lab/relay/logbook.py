@@ -21,7 +21,7 @@ import msgspec
 
 from breeze_lab import clock
 from breeze_lab.errors import RecordingError
-from breeze_lab.relay import disk, wal
+from breeze_lab.relay import days, disk, wal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -264,7 +264,8 @@ class Logbook:
         # The day of the records that follow, which `_turn` keeps.
         day = clock.from_epoch(self._day_ends_ms // 1000 - 1).date()
         there = wal.files(self.folder, day)
-        number = int(there[-1].stem[-6:]) + 1 if there else 1
+        newest = int(there[-1].stem[-6:]) if there else 0
+        number = max(newest, days.newest_recorded(self.folder, day)) + 1
         if number >= _MOST_FILES:
             raise RecordingError(f"{self.folder} holds a million files of {day}.")
         path = self.folder / f"{day:%Y-%m-%d}-{number:06}.log"

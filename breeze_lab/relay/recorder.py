@@ -19,6 +19,7 @@ import gc
 import json
 import logging
 import os
+import sqlite3
 import sys
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
@@ -229,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         try:
             convert(place, grace_days=options.grace)
-        except (BreezeLabError, OSError) as exc:
+        except (BreezeLabError, OSError, sqlite3.Error) as exc:
             failed = True
             _log.error("%s %s could not be recorded: %s", place.market, place.day, exc)
     try:
