@@ -23,12 +23,14 @@ __all__ = [
     "InstrumentNotFound",
     "LoginError",
     "MasterError",
+    "NoSuchJob",
     "NotLoggedIn",
     "OrdersRefused",
     "ProcessError",
     "RateLimited",
     "RecordingError",
     "RequestError",
+    "ScheduleError",
     "SessionExpired",
     "SettingsError",
     "SubscriptionRefused",
@@ -63,6 +65,14 @@ class VaultError(BreezeLabError):
 
 class ProcessError(BreezeLabError):
     """A background process (relay, practice market) did not start or answer."""
+
+
+class ScheduleError(BreezeLabError):
+    """A notebook cannot be scheduled, or not like this."""
+
+
+class NoSuchJob(ScheduleError):
+    """No job, or no run of one, has this name."""
 
 
 class LoginError(BreezeLabError):

@@ -63,6 +63,8 @@ LAYERS = {
         "magics",
         "replays",
         "replay_magic",
+        "jobs",
+        "schedule_magic",
         "cli",
         "dashboards",
         "__init__",
