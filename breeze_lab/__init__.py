@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from breeze_lab.checkup import doctor
+    from breeze_lab.jobs.face import schedule
     from breeze_lab.lab import candles, history, master, quote, search, status
     from breeze_lab.session import login, login_practice, logout
     from breeze_lab.streaming import stream
@@ -36,6 +37,7 @@ __all__ = [
     "logout",
     "master",
     "quote",
+    "schedule",
     "search",
     "status",
     "stream",
@@ -47,6 +49,7 @@ _ROOM_OF = {
     "history": "lab",
     "master": "lab",
     "quote": "lab",
+    "schedule": "jobs.face",
     "search": "lab",
     "status": "lab",
     "login": "session",
@@ -76,5 +79,6 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     from breeze_lab.feed_magics import FeedMagics  # noqa: PLC0415 - only inside IPython
     from breeze_lab.magics import BreezeMagics  # noqa: PLC0415 - only inside IPython
     from breeze_lab.replay_magic import ReplayMagics  # noqa: PLC0415
+    from breeze_lab.schedule_magic import ScheduleMagics  # noqa: PLC0415
 
-    shell.register_magics(BreezeMagics, FeedMagics, ReplayMagics)
+    shell.register_magics(BreezeMagics, FeedMagics, ReplayMagics, ScheduleMagics)
