@@ -29,7 +29,7 @@ FLAGS = [
 ]  # fmt: skip
 EXTENSIONS = {
     "breeze_lab_server": True, "jupyterlab": True, "notebook_shim": False, "jupyter_lsp": False,
-    "panel.io.jupyter_server_extension": False,
+    "panel.io.jupyter_server_extension": False, "jupyter_scheduler": False,
 }  # fmt: skip
 
 

@@ -376,6 +376,12 @@ class Book:
                 )
         return bool(done.rowcount)
 
+    def forget(self, number: int) -> None:
+        """Take a run that has ended out of the book; its due time does not come again."""
+        with self.turn() as file:
+            file.execute("DELETE FROM alerts WHERE run = ? AND state != 'due'", (number,))
+            file.execute("DELETE FROM runs WHERE id = ?", (number,))
+
     def mark_late(self, run: Run) -> None:
         """Say that a run begins late."""
         with self.turn() as file:

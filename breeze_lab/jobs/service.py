@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from breeze_lab.jobs.markets import Reading
     from breeze_lab.jobs.records import Definition, Run
 
-__all__ = ["LATE_S", "Service"]
+__all__ = ["Service"]
 
 _log: Final = logging.getLogger("breeze_lab.jobs")
 
-#: A run that begins this long after it was due is late.
-LATE_S: Final = 60.0
+#: A run that begins so many market seconds after it was due is late; on a market that runs faster
+#: than the wall it is given so many of ours.
+_LATE_S: Final = 60.0
+_LATE_OURS_S: Final = 5.0
 #: A worker whose process ended without a word is started again so often.
 _MOST_DEATHS: Final = 2
 _MOST_STARTS: Final = 20
@@ -133,7 +135,7 @@ class Service:
         newest = dues[-1]
         entered = []
         for due in dues:
-            late = (reading.now - due).total_seconds() > LATE_S * max(1.0, reading.speed)
+            late = _is_late(reading, due.timestamp())
             state, message = "due", ""
             if late and one.catch_up == "none":
                 state, message = "missed", "nobody was there, and it is not caught up"
@@ -166,10 +168,9 @@ class Service:
                 continue
             room -= 1
             reading = readings.get(one.market)
-            if reading is not None and not first.late and first.cause == "schedule":
-                behind = reading.now_ms / 1000 - first.due_ms / 1000
-                if behind > LATE_S * max(1.0, reading.speed):
-                    self.book.mark_late(started)
+            scheduled = first.cause == "schedule" and not first.late
+            if scheduled and reading is not None and _is_late(reading, first.due_ms / 1000):
+                self.book.mark_late(started)
             self._spawn(one, started)
 
     def _without_replaced(self, one: Definition, mine: list[Run]) -> list[Run]:
@@ -309,3 +310,9 @@ class Service:
                 for file in home.iterdir():
                     file.unlink()
                 home.rmdir()
+
+
+def _is_late(reading: Reading, due: float) -> bool:
+    """Say whether a due time (Unix seconds of the market's clock) is long past."""
+    behind = reading.now.timestamp() - due
+    return behind > max(_LATE_S, _LATE_OURS_S * reading.speed)
