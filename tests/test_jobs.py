@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import time
@@ -14,7 +15,7 @@ from jobs_home import ask, book, end_service, ended, judge, notebook, outputs, s
 from waiting import until
 
 import breeze_lab
-from breeze_lab import clock
+from breeze_lab import clock, processes, settings
 from breeze_lab.errors import NoSuchJob, ScheduleError
 from breeze_lab.jobs import face, logs, marks, parameters
 from breeze_lab.jobs.book import folder
@@ -23,6 +24,7 @@ from breeze_lab.jobs.worker import run_folder
 pytestmark = pytest.mark.timeout(240)
 
 NEVER = "2099-01-01 09:00"
+NIGHTLY = Path(__file__).parent.parent / "notebooks" / "05_nightly_report.ipynb"
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +35,23 @@ def place(tmp_path_factory):
         patch.setenv("BREEZE_LAB_HOME", str(home / "home"))
         patch.setenv("BREEZE_LAB_JOBS_RETRY_S", "0.2")
         patch.setenv("BREEZE_LAB_ALLOW_ORDERS", "XY1")
+        patch.setenv("BREEZE_LAB_JOBS_AT_ONCE", "4")
+        # What takes its time goes on beside the first tests.
+        slow = notebook(home / "slow.ipynb", "import time\ntime.sleep(600)")
+        breeze_lab.schedule(slow, NEVER, timeout=8, session="none")
+        face.run_now("slow")
+        fails = notebook(home / "fails.ipynb", "print('once more')", "raise KeyError('ohlc')")
+        breeze_lab.schedule(fails, NEVER, retries=1, session="none")
+        face.run_now("fails")
+        patch.setenv("BREEZE_LAB_SESSION", "practice")
+        shutil.copy(NIGHTLY, home)
+        breeze_lab.schedule(home / NIGHTLY.name, "after F&O close on trading days", {"top": "2"})
+        face.run_now(NIGHTLY.stem)
+        patch.delenv("BREEZE_LAB_SESSION")
         yield home
         end_service()
+        processes.stop(settings.folders().runtime, "practice")
+        processes.stop(settings.folders().runtime, "relay")
 
 
 @pytest.fixture
@@ -62,18 +79,17 @@ def test_a_run_is_given_typed_parameters_and_its_due_time_and_no_right_to_orders
     assert (run.state, run.cell, run.cells, run.attempt) == ("done", 4, 4, 1)
     assert Path(run.output).parent == place / "jobs" / "typed"
     assert "Executing Cell" in ask("logs", str(run.id))
-    assert judge(place) == []
 
 
 def test_a_failure_is_tried_again_and_then_told_with_its_cell(place):
     """Retries are counted; the notebook with the error is kept; a retry by hand is a new run."""
-    path = notebook(place / "fails.ipynb", "print('once more')", "raise KeyError('ohlc')")
-    breeze_lab.schedule(path, NEVER, retries=1, session="none")
-    first = ended(face.run_now("fails").id)
+    first = ended(face.Job("fails").runs[0].id)
     assert (first.state, first.attempt, first.failures) == ("failed", 2, 1)
     assert first.message == "KeyError in cell 2 of 2: 'ohlc'"
     assert "KeyError" in Path(first.output).read_text()
-    notebook(path, "print('mended')")  # edits count: the notebook is read for every run
+    notebook(
+        place / "fails.ipynb", "print('mended')"
+    )  # edits count: the notebook is read for every run
     again = face.retry(first.id)
     assert again.cause == f"retry of {first.id}"
     assert outputs(ended(again.id)) == "mended\n"
@@ -102,12 +118,20 @@ def test_a_run_can_be_cancelled_and_its_kernel_and_children_end_with_it(place):
 
 def test_a_run_that_takes_too_long_is_ended(place):
     """The timeout ends the process group and says in which cell."""
-    path = notebook(place / "slow.ipynb", "import time\ntime.sleep(600)")
-    breeze_lab.schedule(path, NEVER, timeout=8, session="none")
-    run = ended(face.run_now("slow").id)
+    run = ended(face.Job("slow").runs[0].id)
     assert run.state == "failed"
     assert run.message.startswith("TimedOut")
     assert "more than 8 s" in run.message
+
+
+def test_the_nightly_report_is_written_on_the_practice_market(place):
+    """The notebook that we ship runs by itself: it logs in, it checks itself, it is kept whole."""
+    run = ended(face.Job(NIGHTLY.stem).runs[0].id, 200)
+    assert run.state == "done", run.message
+    assert "lead 4 names." in outputs(run)
+    assert "top = 2" in Path(run.output).read_text()
+    (due,) = face.Job(NIGHTLY.stem).next_due(1)
+    assert (due.hour, due.minute) == (15, 40)
 
 
 def test_keys_that_a_notebook_prints_are_kept_nowhere(place, monkeypatch):
@@ -144,6 +168,7 @@ def test_a_killed_service_leaves_its_worker_and_the_next_one_takes_it(place):
     assert service_pid() != before
     run = ended(run.id)
     assert (run.state, run.attempt, outputs(run)) == ("done", 1, "whole\n")
+    assert judge(place) == []
 
 
 # -- without a service ------------------------------------------------------

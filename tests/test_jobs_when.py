@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 from datetime import date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -113,6 +115,15 @@ def test_what_means_nothing_is_refused_with_the_nearest(phrase, words):
     with pytest.raises(ScheduleError) as refused:
         parse(phrase)
     assert words in str(refused.value)
+
+
+def test_every_phrase_of_the_documentation_is_understood():
+    """The table of docs/jobs.md has no phrase that would be refused."""
+    text = (Path(__file__).parent.parent / "docs" / "jobs.md").read_text()
+    table = text.partition("## When")[2].partition("##")[0]
+    phrases = re.findall(r"(?m)^\| `([^`]+)` \|", table)
+    assert len(phrases) == 7
+    assert all(parse(phrase) for phrase in phrases)
 
 
 TIMES = st.datetimes(ist("2021-01-01").replace(tzinfo=None), ist("2027-01-01").replace(tzinfo=None))

@@ -198,8 +198,7 @@ def test_every_address_leads_to_its_route(census):
             status, _, _ = census.ask(route, "GET", headers)
             assert (
                 status in (200, 400, 503)
-                or (status == 404
-                and needs_one(route))
+                or (status == 404 and needs_one(route))
                 or route["handler"] in FROM_ELSEWHERE
             ), route
         elif route["socket"]:

@@ -31,7 +31,7 @@ __all__ = ["WHEN", "about", "check_mail", "check_webhook", "deliver", "places", 
 WHEN: Final = ("failure", "success", "both", "none")
 _ENTRY: Final = "job-alerts"
 _TIMEOUT_S: Final = 10.0
-#: After that many refusals an alert is given up; the waits between them add up to about an hour.
+#: After that many refusals an alert is given up; the waits between them add up to half an hour.
 _MOST_TRIES: Final = 7
 _FIRST_WAIT_S: Final = 30.0
 _OK: Final = range(200, 300)
