@@ -62,16 +62,21 @@ def test_the_form_of_jupyterlab_makes_a_job_on_market_time(lab, browser):
     entry.wait_for(timeout=60_000)
     entry.click(button="right")
     page.locator(".lm-Menu-itemLabel").get_by_text("Create Job", exact=True).click()
-    page.get_by_label("Run on a schedule").check(timeout=30_000)
-    for number, (name, value) in enumerate((("market_time", PHRASE), ("top", "5"))):
-        page.get_by_title("Add new parameter").click()
-        page.locator(f"[name=parameter-{number}-name]").fill(name)
-        page.locator(f"[name=parameter-{number}-value]").fill(value)
-        page.keyboard.press("Tab")  # what the form says of the field moves the button below
+    page.get_by_label("Run on a schedule").wait_for(timeout=60_000)
+    page.get_by_title("Add new parameter").click()
+    page.locator("[name=parameter-0-name]").fill("top")
+    page.locator("[name=parameter-0-value]").fill("5")
+    page.get_by_text("Additional options").click()
+    field = page.get_by_label("Market time")
+    field.fill(PHRASE)
+    assert page.locator("[name=parameter-1-name]").input_value() == "market_time"
     picture(page, "form")
     page.get_by_role("button", name="Create", exact=True).click()
     page.get_by_title('Open detail view for "nightly"').wait_for(timeout=60_000)
     picture(page, "definitions")
+    page.get_by_title('Open detail view for "nightly"').click()
+    until(lambda: page.get_by_label("Market time").input_value() == PHRASE, "the phrase")
+    picture(page, "detail")
     (job,) = lab.ask("breeze-lab/api/jobs")["jobs"]
     assert (job["phrase"], job["parameters"]) == (PHRASE, {"top": 5})
     assert job["market"] == "practice"

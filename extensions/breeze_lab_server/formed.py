@@ -197,7 +197,7 @@ def _plain(one: Definition, parameters: dict[str, Any]) -> dict[str, Any]:
         "name": one.name, "input_filename": Path(one.notebook).name, "parameters": shown,
         "runtime_environment_name": ENVIRONMENT, "runtime_environment_parameters": {},
         "output_formats": one.formats.split(), "tags": [], "compute_type": None,
-        "output_filename_template": "{{input_filename}}-{{create_time}}",
+        "output_filename_template": f"jobs/{one.name}",  # shown as the output's folder
         "package_input_folder": False, "packaged_files": [],
     }  # fmt: skip
 
