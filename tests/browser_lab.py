@@ -107,12 +107,14 @@ class Lab:
                 env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
             until(lambda: processes.running(self.runtime, "practice"), "the practice market")
+        # The form of scheduling complains when neither we nor its own server extension answer.
+        whose = {"breeze_lab_server": server, "jupyter_scheduler": not server}
         self.process = subprocess.Popen(
             [
                 sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--port=0",
                 "--ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}",
                 f"--ServerApp.root_dir={self.root}",
-                f"--ServerApp.jpserver_extensions={EXTENSIONS | {'breeze_lab_server': server}}",
+                f"--ServerApp.jpserver_extensions={EXTENSIONS | whose}",
             ],
             env=self.environment, stdout=subprocess.DEVNULL, stderr=(home / "log").open("wb"),
         )  # fmt: skip
