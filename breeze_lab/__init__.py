@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from breeze_lab.checkup import doctor
+    from breeze_lab.jobs.face import schedule
     from breeze_lab.lab import candles, history, master, quote, search, status
     from breeze_lab.queries import sql
     from breeze_lab.session import login, login_practice, logout
@@ -37,6 +38,7 @@ __all__ = [
     "logout",
     "master",
     "quote",
+    "schedule",
     "search",
     "sql",
     "status",
@@ -49,6 +51,7 @@ _ROOM_OF = {
     "history": "lab",
     "master": "lab",
     "quote": "lab",
+    "schedule": "jobs.face",
     "search": "lab",
     "sql": "queries",
     "status": "lab",
@@ -80,8 +83,9 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     from breeze_lab.history_magic import HistoryMagics  # noqa: PLC0415
     from breeze_lab.magics import BreezeMagics  # noqa: PLC0415 - only inside IPython
     from breeze_lab.replay_magic import ReplayMagics  # noqa: PLC0415
+    from breeze_lab.schedule_magic import ScheduleMagics  # noqa: PLC0415
 
-    shell.register_magics(BreezeMagics, FeedMagics, HistoryMagics, ReplayMagics)
+    shell.register_magics(BreezeMagics, FeedMagics, HistoryMagics, ReplayMagics, ScheduleMagics)
     manager: Any = shell.extension_manager
 
     def quietly(*_: object) -> None:

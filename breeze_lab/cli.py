@@ -31,6 +31,7 @@ _NOTEBOOKS = (
     "01_break_the_market.ipynb",
     "02_log_in_and_find.ipynb",
     "03_live_ticks.ipynb",
+    "05_nightly_report.ipynb",
 )
 
 
@@ -60,12 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.verb == "lab":
             return _lab(options, rest)
         if options.verb == "stop":
-            for name in ("relay", "practice", "keeper"):
+            for name in ("jobs", "relay", "practice", "keeper"):
                 _stop(settings.folders().runtime, name)
             return 0
         verb = {
             "relay": relay_command.run, "doctor": _doctor, "master": _master,
-            "recordings": _recordings,
+            "recordings": _recordings, "jobs": _jobs,
         }.get(options.verb)  # fmt: skip
         if verb is not None:
             return verb(options)
@@ -145,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("login", help="log in to ICICI Direct, or practice", add_help=False)
     verbs.add_parser("logout", help="log out everywhere; --forget the keys too", add_help=False)
     verbs.add_parser("status", help="who is logged in, and how the feed is")
-    verbs.add_parser("stop", help="end the relay and the practice market")
+    verbs.add_parser("stop", help="end the relay, the practice market and the service of jobs")
     doctor = verbs.add_parser("doctor", help="is it me, or the broker?")
     doctor.add_argument("broker", nargs="?", choices=("icici", "practice"))
     doctor.add_argument("--json", action="store_true", help="for programs")
@@ -156,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     master.add_argument("--practice", action="store_true", help="of the practice market that runs")
     verbs.add_parser("history", help="list, price, fetch, verify or forget bars", add_help=False)
     relay_command.add_options(verbs.add_parser("relay", help="look at the live feed's process"))
+    _jobs_options(verbs.add_parser("jobs", help="notebooks that run by themselves"))
     recorded = verbs.add_parser(
         "recordings", help="list, convert, check, compare or keep recorded days"
     )
@@ -261,6 +263,18 @@ def _master(options: argparse.Namespace) -> int:
     for text in masters.notes(endpoints):
         print(f"note: {text}")
     return 0
+
+
+def _jobs_options(parser: argparse.ArgumentParser) -> None:
+    from breeze_lab.jobs import command
+
+    command.add_options(parser)
+
+
+def _jobs(options: argparse.Namespace) -> int:
+    from breeze_lab.jobs import command
+
+    return command.run(options)
 
 
 def _recordings(options: argparse.Namespace) -> int:

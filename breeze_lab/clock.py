@@ -26,6 +26,7 @@ __all__ = [
     "SystemClock",
     "follow",
     "from_epoch",
+    "is_expiry_day",
     "is_settlement_day",
     "is_trading_day",
     "market_hours",
@@ -269,6 +270,34 @@ def is_settlement_day(day: date) -> bool:
     """
     known = _calendar()["settlement_holidays"]
     return day.weekday() < _SATURDAY and is_trading_day(day) and day.isoformat() not in known
+
+
+@functools.lru_cache(maxsize=8192)
+def is_expiry_day(
+    day: date, index: Literal["NIFTY", "SENSEX"] = "NIFTY", *, monthly: bool = False
+) -> bool:
+    """Say whether options on an index expire on `day`; False before there were weekly ones.
+
+    Where the expiry's weekday is a holiday, it is the trading day before.
+
+    Parameters
+    ----------
+    monthly
+        Only the last expiry of a month.
+    """
+    if not is_trading_day(day, "fno"):
+        return False
+    nominal = day
+    # The expiry that falls on this day is its weekday's, or that of a holiday after it.
+    while not _is_nominal_expiry(nominal, index):
+        nominal += timedelta(days=1)
+        if is_trading_day(nominal, "fno") or nominal - day > timedelta(days=7):
+            return False
+    return not monthly or (nominal + timedelta(days=7)).month != nominal.month
+
+
+def _is_nominal_expiry(day: date, index: str) -> bool:
+    return f"{day:%A}" == _newest(f"expiry_{index}", day.isoformat())
 
 
 def is_trading_day(day: date, segment: Segment = "cash") -> bool:

@@ -25,6 +25,7 @@ __all__ = [
     "InstrumentNotFound",
     "LoginError",
     "MasterError",
+    "NoSuchJob",
     "NotLoggedIn",
     "OrdersRefused",
     "PriceNotConfirmed",
@@ -32,6 +33,7 @@ __all__ = [
     "RateLimited",
     "RecordingError",
     "RequestError",
+    "ScheduleError",
     "SessionExpired",
     "SettingsError",
     "SqlError",
@@ -95,6 +97,14 @@ class VaultError(BreezeLabError):
 
 class ProcessError(BreezeLabError):
     """A background process (relay, practice market) did not start or answer."""
+
+
+class ScheduleError(BreezeLabError):
+    """A notebook cannot be scheduled, or not like this."""
+
+
+class NoSuchJob(ScheduleError):
+    """No job, or no run of one, has this name."""
 
 
 class LoginError(BreezeLabError):

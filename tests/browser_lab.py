@@ -29,7 +29,7 @@ FLAGS = [
 ]  # fmt: skip
 EXTENSIONS = {
     "breeze_lab_server": True, "jupyterlab": True, "notebook_shim": False, "jupyter_lsp": False,
-    "panel.io.jupyter_server_extension": False,
+    "panel.io.jupyter_server_extension": False, "jupyter_scheduler": False,
 }  # fmt: skip
 
 
@@ -106,12 +106,14 @@ class Lab:
                 [sys.executable, "-m", "breeze_lab.practice", f"--runtime={self.runtime}", *market],
                 env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
+        # The form of scheduling complains when neither we nor its own server extension answer.
+        whose = {"breeze_lab_server": server, "jupyter_scheduler": not server}
         self.process = subprocess.Popen(
             [
                 sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--port=0",
                 "--ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}",
                 f"--ServerApp.root_dir={self.root}",
-                f"--ServerApp.jpserver_extensions={EXTENSIONS | {'breeze_lab_server': server}}",
+                f"--ServerApp.jpserver_extensions={EXTENSIONS | whose}",
             ],
             env=self.environment, stdout=subprocess.DEVNULL, stderr=(home / "log").open("wb"),
         )  # fmt: skip

@@ -14,6 +14,8 @@ from typing import Any
 
 from tornado import web, websocket
 
+#: What we answer below: our own, and the contract of JupyterLab's scheduling form.
+OURS = ("/breeze-lab", "/breeze\\-lab", "/scheduler")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -52,11 +54,11 @@ def rules(router: Any) -> list[Any]:
 
 
 def census(app: web.Application) -> list[dict[str, Any]]:
-    """Return pattern, handler, methods and kind of every route below ``breeze-lab``."""
+    """Return pattern, handler, methods and kind of every route of ours."""
     known = []
     for rule in rules(app.default_router):
         pattern = getattr(rule.matcher, "regex", None)
-        if pattern is None or "breeze-lab" not in pattern.pattern:
+        if pattern is None or not any(place in pattern.pattern for place in OURS):
             continue
         handler = rule.target
         known.append(

@@ -66,6 +66,8 @@ LAYERS = {
         "history_command",
         "history_magic",
         "history_price",
+        "jobs",
+        "schedule_magic",
         "cli",
         "dashboards",
         "__init__",

@@ -36,7 +36,7 @@ ROUTES = [
 #: Only ours: a machine may have others that are slow to start.
 EXTENSIONS = {
     "breeze_lab_server": True, "jupyterlab": False, "notebook_shim": False, "jupyter_lsp": False,
-    "panel.io.jupyter_server_extension": False,
+    "panel.io.jupyter_server_extension": False, "jupyter_scheduler": False,
 }  # fmt: skip
 
 #: An authorizer that refuses what the request's own header names.

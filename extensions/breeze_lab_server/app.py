@@ -9,9 +9,11 @@ from jupyter_server.extension.application import ExtensionApp
 from breeze_lab_server import (
     callback,
     handlers,
+    jobs,
     login,
     openapi,
     prices,
+    scheduling,
     search,
     subscriptions,
     truth,
@@ -27,11 +29,15 @@ class BreezeLabServer(ExtensionApp):
     name = "breeze_lab_server"
     supervisor: Supervisor
     leases: subscriptions.Leases
+    keeper: jobs.Keeper
 
     def initialize_settings(self) -> None:
         """Make the supervisor; the relay itself is started by the first browser."""
         self.supervisor = Supervisor(self.log)
         self.leases = subscriptions.Leases(self.supervisor, self.log)
+        self.keeper = jobs.Keeper(self.log)
+        assert self.serverapp is not None
+        self.serverapp.io_loop.add_callback(self.keeper.start)
         # A page that was refused may still be named as the referrer of another request.
         known = self.settings.get("extra_log_scrub_param_keys") or []
         self.settings["extra_log_scrub_param_keys"] = [*known, *callback.SECRET_PARAMETERS]
@@ -61,10 +67,20 @@ class BreezeLabServer(ExtensionApp):
                 (r"/breeze-lab/api/watchlist/?", search.WatchlistHandler),
                 (r"/breeze-lab/static/([\w.-]+)", handlers.StaticHandler),
                 *login.routes(),
+                *jobs.routes(),
             ]
         )
+        assert self.serverapp is not None
+        if self.serverapp.jpserver_extensions.get("jupyter_scheduler"):
+            self.log.warning(
+                "jupyter_scheduler's own server extension is enabled: JupyterLab's form makes its "
+                "jobs, not Breeze Lab's. See docs/jobs.md."
+            )
+        else:
+            self.handlers.extend(scheduling.routes())
 
     async def stop_extension(self) -> None:
         """Close what is open; the relay lives on, kernels may need it."""
         self.leases.close()
+        self.keeper.stop()
         self.supervisor.stop()

@@ -191,12 +191,24 @@ def _paths() -> dict[str, Any]:
         )},
         "logout": {"post": _operation("logout", "End the session for every process.", "Session",
                                       body="Form", errors=(400,))},
+        "jobs": {"get": _operation("jobs", "What is scheduled, and what became of the last runs.",
+                                   "Jobs")},
+        "jobs/run": {"get": _operation(
+            "run", "One run and the end of its log.", "RunWithLog",
+            [_query("run", {"type": "integer"}, "Its number.", needed=True)], errors=(400, 404),
+        )},
+        "jobs/do": {"post": _operation(
+            "doJob", "Cancel or retry a run; run, pause, resume or remove a job.", "Did",
+            body="Do", errors=(400, 404, 413, 503),
+        )},
     }  # fmt: skip
     name = {"in": "path", "name": "name", "required": True, "schema": {"type": "string"}}
     page: Final = "text/html"
     pages = {
         "static/{name}": {"get": _operation("file", "BokehJS and JupyterLab's panel.", "", [name],
                                             kind="text/javascript", errors=(404,))},
+        "jobs": {"get": _operation("jobsPage", "What runs, its log, retry and cancel.", "",
+                                   kind=page)},
         "login": {"post": _operation("beginLogin", "Go to the broker's login page.", "",
                                      status=(303,), errors=(409,), kind=page)},
         "login/confirm": {"post": _operation("confirmPage", "The yes of the callback's page.", "",

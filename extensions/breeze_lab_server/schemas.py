@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from breeze_lab.jobs.records import ENDS
+
 __all__ = ["SCHEMAS", "ref"]
 
 
@@ -104,6 +106,16 @@ _LEASE: Final = _map(
         "keys": _list(_TEXT), "bars": _list(_INTERVAL),
     }
 )  # fmt: skip
+
+_RUN: Final = {
+    "id": _COUNT, "job": _TEXT, "due": _TIME, "cause": _TEXT,
+    "state": {"enum": ["due", "waiting", "running", *ENDS]},
+    "late": _BOOL, "attempt": _COUNT, "cell": _COUNT, "cells": _COUNT, "message": _TEXT,
+    "started": _or_null("number", description="Unix seconds."),
+    "ended": _or_null("number", description="Unix seconds."),
+    "wanted": {"type": "string", "description": "What it is being ended for."},
+    "output": {"type": "string", "description": "File name of the finished notebook."},
+}  # fmt: skip
 
 SCHEMAS: Final[dict[str, Any]] = {
     "Error": _map(
@@ -221,4 +233,29 @@ SCHEMAS: Final[dict[str, Any]] = {
     "Paste": _map({"text": _TEXT, "broker": _MARKET}, optional=("broker",)),
     "Serial": _map({"serial": _TEXT}),
     "Form": {"type": "object"},
+    "Jobs": _map(
+        {
+            "now": _TIME, "service": {"type": "boolean", "description": "Whether it runs."},
+            "jobs": _list(
+                _map(
+                    {
+                        "name": _TEXT, "notebook": _TEXT, "phrase": _TEXT,
+                        "parameters": {"type": "object"}, "market": _MARKET, "session": _TEXT,
+                        "catch_up": _TEXT, "alert": _TEXT, "retries": _COUNT,
+                        "timeout_s": {"type": "number"}, "active": _BOOL, "next": _list(_TIME),
+                    }
+                )
+            ),
+            "runs": _list(_map(_RUN)),
+        }
+    ),
+    "RunWithLog": _map({**_RUN, "log": _TEXT}),
+    "Do": _map(
+        {
+            "do": {"enum": ["cancel", "retry", "run", "pause", "resume", "remove"]},
+            "run": {"type": "integer"}, "job": _TEXT,
+        },
+        optional=("run", "job"),
+    ),
+    "Did": _map({"run": _or_null("integer")}),
 }  # fmt: skip

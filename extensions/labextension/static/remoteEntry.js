@@ -121,6 +121,9 @@
           }
         }],
       ];
+      commands.push(["jobs", "Scheduled Notebooks", () => {
+        window.open(new URL("breeze-lab/jobs", new URL(app.serviceManager.serverSettings.baseUrl, window.location.href)));
+      }]);
       for (const [id, label, execute] of commands) {
         const command = `${NAME}:${id}`;
         app.commands.addCommand(command, {
@@ -141,6 +144,33 @@
     };
   };
 
+  /** The field of the scheduling form that takes market time: it fills in a parameter. */
+  const make_market_time = async () => {
+    const [scheduler, react] = await Promise.all(["@jupyterlab/scheduler", "react"].map(take));
+    const NAME_OF_IT = "market_time";
+    const PHRASES = ["after F&O close on trading days", "20m after cash close on trading days", "09:00 on trading days",
+      "every 15m while the market is open", "15:00 on expiry days", "18:00 on the last trading day of the month"];
+    const h = react.createElement;
+    const Field = ({ model, handleModelChange }) => {
+      const all = model.parameters ?? [];
+      const fixed = !("createType" in model); // what is looked at, not made
+      const value = all.find((one) => one.name === NAME_OF_IT)?.value ?? "";
+      const change = (event) => {
+        const parameters = all.filter((one) => one.name !== NAME_OF_IT);
+        if (event.target.value) parameters.push({ name: NAME_OF_IT, value: event.target.value });
+        handleModelChange({ ...model, parameters, createType: "JobDefinition" });
+      };
+      if (fixed && !value) return null;
+      return h("label", { className: "breeze-lab-market-time", style: { display: "block" } }, "Market time",
+        h("input", { value, readOnly: fixed, onChange: change, list: `${NAME}-phrases`, placeholder: PHRASES[0],
+          "aria-label": "Market time", className: "jp-mod-styled", style: { display: "block", width: "100%", padding: "8px" } }),
+        h("datalist", { id: `${NAME}-phrases` }, PHRASES.map((one) => h("option", { key: one, value: one }))),
+        fixed ? null : h("small", null, "By the exchange calendar, in the place of the interval below."));
+    };
+    return { id: `${NAME}:market-time`, description: "Market time in the scheduling form.", autoStart: true,
+      provides: scheduler.Scheduler.IAdvancedOptions, activate: () => Field };
+  };
+
   const container = {
     init: (shared) => {
       scope = shared;
@@ -148,8 +178,10 @@
     },
     get: async (module) => {
       if (module !== "./extension") throw new Error(`${NAME} has no ${module}`);
-      const plugin = await make_plugin();
-      return () => ({ __esModule: true, default: plugin });
+      const plugins = [await make_plugin()];
+      // Where the form is not installed there is nothing to fill in.
+      if (scope["@jupyterlab/scheduler"]) plugins.push(await make_market_time());
+      return () => ({ __esModule: true, default: plugins });
     },
   };
   (window._JUPYTERLAB ??= {})[NAME] = container;
