@@ -1,0 +1,190 @@
+"""The catalogue: every indicator there is, its parameters, and how its columns are drawn.
+
+Read from ``catalogue.json``, which `breeze_lab.indicators.measure` writes by
+trying each indicator of pandas-ta-classic out, so that a menu or a refusal
+loads neither pandas nor pandas-ta. Of an indicator that only an installed
+``pandas_ta`` has, the same facts are found when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from breeze_lab.errors import SettingsError
+
+__all__ = ["Entry", "Output", "Parameter", "entry", "library", "listed", "names"]
+
+_FILE: Final = Path(__file__).with_name("catalogue.json")
+
+#: Why a name of pandas-ta cannot be drawn from one instrument's bars.
+_NEEDS_MORE: Final = {
+    "ma": "it only chooses a moving average: ask for that one, for example ema(20)",
+    "mavp": "it needs a series of periods",
+    "long_run": "it compares two indicators",
+    "short_run": "it compares two indicators",
+    "tsignals": "it needs a trend of yours",
+    "xsignals": "it needs a signal of yours",
+    "beta": "it needs a second instrument",
+    "correl": "it needs a second instrument",
+    "vp": "its rows are price ranges, not bars",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter: its name, its kind (``int float bool str``) and what it is when unsaid."""
+
+    name: str
+    kind: str
+    default: int | float | bool | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How one column is drawn.
+
+    Parameters
+    ----------
+    place
+        ``"overlay"`` over the candles, ``"pane"`` below them, ``""`` not at all.
+    style
+        ``"line"``, or ``"bars"`` for the difference of two others.
+    """
+
+    place: str
+    style: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One indicator.
+
+    Parameters
+    ----------
+    title
+        In words.
+    category
+        pandas-ta's: overlap, momentum, trend, volatility, volume, …
+    inputs
+        The columns of bars it reads.
+    parameters
+        In the order in which a spec may give them without names.
+    outputs
+        Of its columns at the usual parameters, in their order.
+    repaints
+        Whether a later bar changes values of earlier ones.
+    """
+
+    name: str
+    title: str
+    category: str
+    inputs: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
+    outputs: tuple[Output, ...]
+    repaints: bool
+
+    @property
+    def overlay(self) -> bool:
+        """Whether it lies over the candles."""
+        return any(output.place == "overlay" for output in self.outputs)
+
+    @property
+    def signature(self) -> str:
+        """Its call with the usual values: ``bbands(length=5, std=2.0)``."""
+        said = ", ".join(
+            one.name if one.default is None else f"{one.name}={one.default}"
+            for one in self.parameters
+        )
+        return f"{self.name}({said})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a menu shows of it."""
+        return {
+            "name": self.name, "title": self.title, "category": self.category,
+            "overlay": self.overlay,
+            "parameters": [[one.name, one.kind, one.default] for one in self.parameters],
+        }  # fmt: skip
+
+
+def library() -> Any:
+    """Return the installed pandas-ta: the original where there is one, else pandas-ta-classic.
+
+    Notes
+    -----
+    Loads pandas and takes half a second.
+    """
+    original = importlib.util.find_spec("pandas_ta") is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own making, about pandas of tomorrow
+        return importlib.import_module("pandas_ta" if original else "pandas_ta_classic")
+
+
+@functools.cache
+def listed() -> dict[str, Entry]:
+    """Return every indicator by name, sorted, without loading pandas-ta."""
+    found = json.loads(_FILE.read_text("utf-8"))
+    return {name: from_dict(name, facts) for name, facts in sorted(found["indicators"].items())}
+
+
+def from_dict(name: str, facts: dict[str, Any]) -> Entry:
+    """Return the entry that `breeze_lab.indicators.measure` wrote down."""
+    return Entry(
+        name,
+        facts["title"],
+        facts["category"],
+        tuple(facts["inputs"]),
+        tuple(Parameter(*one) for one in facts["parameters"]),
+        tuple(Output(*one) for one in facts["outputs"]),
+        facts["repaints"],
+    )
+
+
+def names() -> list[str]:
+    """Return the names of all indicators."""
+    return list(listed())
+
+
+@functools.cache
+def entry(name: str) -> Entry:
+    """Return one indicator.
+
+    Raises
+    ------
+    SettingsError
+        There is none of that name, with the nearest ones; or it needs more than one instrument's
+        bars, with what it needs.
+    """
+    found = listed().get(name)
+    if found is not None:
+        return found
+    if name in _NEEDS_MORE:
+        raise SettingsError(f"{name} cannot be drawn from the bars of one instrument: "
+                            f"{_NEEDS_MORE[name]}.")  # fmt: skip
+    if importlib.util.find_spec("pandas_ta") is not None and hasattr(library(), name):
+        from breeze_lab.indicators import measure  # noqa: PLC0415 - loads pandas
+
+        return measure.measured(library(), name)
+    raise SettingsError(
+        f"There is no indicator {name!r}. Nearest: {', '.join(_nearest(name))}. "
+        "All of them: breeze_lab.indicators.names()"
+    )
+
+
+def _nearest(name: str) -> list[str]:
+    from rapidfuzz import fuzz, process  # noqa: PLC0415 - only a refusal needs it
+
+    # Of a wrong name one letter counts more than a long title that has its letters, too.
+    near = process.extract(name, names(), scorer=fuzz.ratio, limit=3, score_cutoff=40)
+    titles = {one.name: one.title.lower() for one in listed().values()}
+    spoken = process.extract(
+        name.replace("_", " "), titles, scorer=fuzz.token_set_ratio, limit=3, score_cutoff=80
+    )
+    found = [found for found, _, _ in near] + [key for _, _, key in spoken]
+    return list(dict.fromkeys(found))[:4] or ["ema", "rsi", "vwap"]
