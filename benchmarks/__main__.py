@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-BENCHMARKS = ("names", "practice", "relay", "startup")
+BENCHMARKS = ("indicators", "names", "practice", "relay", "startup")
 
 
 def main() -> None:

@@ -352,6 +352,9 @@ def _broker_time(moment: datetime) -> str:
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415 - see candles
 
+    from breeze_lab.indicators import accessor  # noqa: PLC0415 - needs pandas
+
+    accessor.install()
     table = pd.DataFrame(rows, columns=["datetime", *COLUMNS])
     stamps = pd.to_datetime(table.pop("datetime"), format="ISO8601")
     table.index = pd.DatetimeIndex(stamps, name="start").tz_localize("Asia/Kolkata")

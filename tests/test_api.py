@@ -389,7 +389,7 @@ TRIES = {
     "watchlist": ("", None), "watch": ("", {"keys": ["NSE:TCS", "NFO:NIFTY 01-Jan-2020 FUT"]}),
     "session": ("", None), "keepKeys": ("", {"app_key": "k", "secret": "s"}),
     "forgetKeys": ("?broker=icici", None), "pasteSession": ("", {"text": "nothing"}),
-    "loginPractice": ("", {}), "confirmAccount": ("", {"serial": "none"}),
+    "loginPractice": ("", {}), "indicatorCatalogue": ("", None), "confirmAccount": ("", {"serial": "none"}),
 }  # fmt: skip
 #: Ends the session the others need; tried by tests/test_login_callback.py.
 LEFT_OUT = {"logout"}

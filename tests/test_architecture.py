@@ -49,7 +49,7 @@ LAYERS = {
         "doorstep",
     },
     "data": {"historical", "quotes", "feed", "relay", "recordings", "truth"},
-    "drawing": {"charts", "_chart_scripts"},
+    "drawing": {"charts", "chart_indicators", "_chart_scripts"},
     "surface": {
         "scrub",
         "terminal",

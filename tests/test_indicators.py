@@ -9,9 +9,11 @@ import contextlib
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,9 +28,10 @@ from breeze_lab import indicators
 from breeze_lab.bars import Bar, Interval
 from breeze_lab.errors import SettingsError
 from breeze_lab.indicators import catalogue, kernels, measure, native, recomputed
-from breeze_lab.indicators.desk import MOST_LINES, Desk
+from breeze_lab.indicators.catalogue import MOST_LINES
+from breeze_lab.indicators.desk import Desk
 from breeze_lab.indicators.kernels import Bars, Handles
-from breeze_lab.indicators.live import Live, compute, table_of
+from breeze_lab.indicators.live import Live, compute, table_of, warmup
 from breeze_lab.indicators.recipes import RECIPES
 from breeze_lab.indicators.spec import parse, parse_all
 
@@ -424,7 +427,7 @@ def test_the_catalogue_is_what_was_measured(name):
 @pytest.mark.parametrize(("name", "places"), [
     ("ema", ["overlay"]), ("rsi", ["pane"]), ("atr", ["pane"]), ("vwap", ["overlay"]),
     ("bbands", ["overlay", "overlay", "overlay", "", ""]),
-    ("supertrend", ["overlay", "", "overlay", "overlay"]),
+    ("supertrend", ["", "", "overlay", "overlay"]),
     ("hilo", ["", "overlay", "overlay"]),
     ("macd", ["pane", "pane", "pane"]),
 ])  # fmt: skip
@@ -530,3 +533,41 @@ def test_the_room_lists_its_names():
         assert getattr(indicators, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'Lives'"):
         indicators.Lives  # noqa: B018 - the lookup is the test
+
+
+def test_every_frame_of_ours_has_ta_without_an_import():
+    """pandas-ta is loaded when it is asked for, not with the frame, and without a warning."""
+    code = (
+        "import sys, warnings; warnings.simplefilter('error', UserWarning)\n"
+        "import pandas as pd; from breeze_lab.indicators import accessor, measure\n"
+        "accessor.install(); accessor.install()\n"
+        "assert 'pandas_ta_classic' not in sys.modules\n"
+        "frame = measure.reference(100)\n"
+        "assert frame.ta.ema(20).notna().sum() == 81\n"
+        "assert frame.ta.rsi().name == 'RSI_14'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_enough_bars_are_fetched_before_the_first():
+    """A chart's first candle has values: an average's own length several times, a day for vwap."""
+    assert indicators_warmup("sma(50)", "5m") == 4 * 49
+    assert indicators_warmup("vwap", "5m") == 75
+    assert indicators_warmup("vwap", "1m") == 375
+    assert indicators_warmup("vwap", "1s") == 1000
+    assert indicators_warmup("hl2", "1d") == 0
+
+
+def indicators_warmup(spec, interval):
+    return warmup(spec, Interval.parse(interval))
+
+
+def test_the_examples_of_the_page_run():
+    """Every block of docs/indicators.md that needs no market does what it says."""
+    page = (Path(__file__).parent.parent / "docs" / "indicators.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    free = [block for block in blocks if "candles(" not in block]
+    assert len(blocks) == len(free) + 1
+    for block in free:
+        exec(block, {})
+    assert f"{len(RECIPES)} indicators, to 1e-9" in page

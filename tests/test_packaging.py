@@ -39,6 +39,8 @@ def test_the_wheel_carries_package_extension_kernel_and_notebook(wheel):
         "breeze_lab/notebooks/01_break_the_market.ipynb",
         "breeze_lab/notebooks/02_log_in_and_find.ipynb",
         "breeze_lab/notebooks/03_live_ticks.ipynb",
+        "breeze_lab/notebooks/04_indicators.ipynb",
+        "breeze_lab/indicators/catalogue.json",
         "breeze_lab_server/__init__.py",
         "etc/jupyter/jupyter_server_config.d/breeze_lab_server.json",
         "share/jupyter/kernels/breeze-lab/kernel.json",

@@ -172,7 +172,8 @@ def test_the_census_sees_the_routes_there_are(census):
     """The app's own router is read: pages, files, REST and the websocket are all there."""
     handlers = {route["handler"] for route in census.routes}
     assert {"StatusHandler", "FeedHandler", "StaticHandler", "CallbackHandler"} <= handlers
-    assert [route["handler"] for route in census.routes if route["socket"]] == ["FeedHandler"]
+    sockets = [route["handler"] for route in census.routes if route["socket"]]
+    assert sockets == ["FeedHandler", "IndicatorsHandler"]
     assert len(census.routes) >= 14
 
 

@@ -19,7 +19,12 @@ from typing import Any, Final
 
 from breeze_lab.errors import SettingsError
 
-__all__ = ["Entry", "Output", "Parameter", "entry", "library", "listed", "names"]
+__all__ = [
+    "MOST_LINES", "Entry", "Output", "Parameter", "drawn", "entry", "library", "listed", "names",
+]  # fmt: skip
+
+#: Of one indicator, on a chart.
+MOST_LINES: Final = 12
 
 _FILE: Final = Path(__file__).with_name("catalogue.json")
 
@@ -188,3 +193,11 @@ def _nearest(name: str) -> list[str]:
     )
     found = [found for found, _, _ in near] + [key for _, _, key in spoken]
     return list(dict.fromkeys(found))[:4] or ["ema", "rsi", "vwap"]
+
+
+def drawn(one: Entry, columns: tuple[str, ...]) -> list[Output]:
+    """Return how each column is drawn; other parameters may make other columns."""
+    if len(columns) == len(one.outputs):
+        return list(one.outputs)
+    place = "overlay" if one.overlay else "pane"
+    return [Output(place, "line")] * len(columns)

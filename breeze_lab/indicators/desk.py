@@ -14,28 +14,19 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from breeze_lab.errors import BreezeLabError, SettingsError
-from breeze_lab.indicators import catalogue
+from breeze_lab.indicators.catalogue import MOST_LINES, drawn
 from breeze_lab.indicators.live import Live
 from breeze_lab.indicators.spec import parse
 
 if TYPE_CHECKING:
     from breeze_lab.indicators.kernels import Row
 
-__all__ = ["MOST_BARS", "MOST_INDICATORS", "MOST_LINES", "Desk", "drawn"]
+__all__ = ["MOST_BARS", "MOST_INDICATORS", "Desk"]
 
 MOST_INDICATORS: Final = 12
-MOST_LINES: Final = 12
 #: A chart holds 1,000 candles and what an indicator needs before them.
 MOST_BARS: Final = 5000
 _COLUMNS: Final = 6
-
-
-def drawn(entry: catalogue.Entry, columns: tuple[str, ...]) -> list[catalogue.Output]:
-    """Return how each column is drawn; other parameters may make other columns."""
-    if len(columns) == len(entry.outputs):
-        return list(entry.outputs)
-    place = "overlay" if entry.overlay else "pane"
-    return [catalogue.Output(place, "line")] * len(columns)
 
 
 class Desk:

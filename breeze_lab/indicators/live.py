@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from breeze_lab.bars import Bar
+    from breeze_lab.bars import Bar, Interval
     from breeze_lab.indicators.kernels import Kernel, Row
 
-__all__ = ["Live", "compute", "table_of"]
+__all__ = ["Live", "compute", "table_of", "warmup"]
+
+_MOST_WARMUP: Final = 1000
 
 _NAMES = ("open", "high", "low", "close", "volume")
 
@@ -90,6 +92,41 @@ def compute(frame: pd.DataFrame, specs: str | Spec | Iterable[str | Spec]) -> pd
         values = one.open(bars)
         found |= dict(zip(one.columns, values, strict=True))
     return pd.DataFrame(found, index=frame.index)
+
+
+def warmup(spec: str | Spec, interval: Interval, exchange: str = "NSE") -> int:
+    """Return how many bars to fetch before the first one that is to have values.
+
+    Parameters
+    ----------
+    spec
+        Of the indicator.
+    interval
+        Of the bars.
+    exchange
+        Decides how long a day is, for what begins with the day.
+
+    Returns
+    -------
+    int
+        At most 1,000. Four times the bars without a value: by then an average that began with them
+        has all but forgotten where it began.
+    """
+    spec = parse(spec)
+    if spec.name == "vwap":
+        minutes = 870 if exchange in ("MCX", "NDX") else 375
+        return min(minutes * 60 // interval.value, _MOST_WARMUP)
+    table = _reference()
+    columns = kernel(spec, Bars(table)).open(Bars(table))
+    firsts = [np.flatnonzero(np.isfinite(column)) for column in columns]
+    without = max((int(found[0]) if len(found) else table.shape[1] for found in firsts), default=0)
+    return min(4 * without, _MOST_WARMUP)
+
+
+def _reference() -> NDArray[np.float64]:
+    from breeze_lab.indicators.measure import reference  # noqa: PLC0415 - loads pandas
+
+    return table_of(reference())
 
 
 class Live:

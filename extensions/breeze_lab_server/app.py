@@ -6,7 +6,16 @@ from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
 
-from breeze_lab_server import callback, handlers, login, openapi, prices, search, subscriptions
+from breeze_lab_server import (
+    callback,
+    handlers,
+    indicators,
+    login,
+    openapi,
+    prices,
+    search,
+    subscriptions,
+)
 from breeze_lab_server.supervisor import Supervisor
 
 __all__ = ["BreezeLabServer"]
@@ -18,11 +27,13 @@ class BreezeLabServer(ExtensionApp):
     name = "breeze_lab_server"
     supervisor: Supervisor
     leases: subscriptions.Leases
+    worker: indicators.Worker
 
     def initialize_settings(self) -> None:
         """Make the supervisor; the relay itself is started by the first browser."""
         self.supervisor = Supervisor(self.log)
         self.leases = subscriptions.Leases(self.supervisor, self.log)
+        self.worker = indicators.Worker(self.log)
         # A page that was refused may still be named as the referrer of another request.
         known = self.settings.get("extra_log_scrub_param_keys") or []
         self.settings["extra_log_scrub_param_keys"] = [*known, *callback.SECRET_PARAMETERS]
@@ -46,6 +57,7 @@ class BreezeLabServer(ExtensionApp):
                 (r"/breeze-lab/api/instruments/?", search.InstrumentsHandler),
                 (r"/breeze-lab/api/watchlist/?", search.WatchlistHandler),
                 (r"/breeze-lab/static/([\w.-]+)", handlers.StaticHandler),
+                *indicators.routes(self.worker),
                 *login.routes(),
             ]
         )
@@ -53,4 +65,5 @@ class BreezeLabServer(ExtensionApp):
     async def stop_extension(self) -> None:
         """Close what is open; the relay lives on, kernels may need it."""
         self.leases.close()
+        self.worker.stop()
         self.supervisor.stop()
