@@ -30,8 +30,7 @@ _NAMES: Final = (*list(RECIPES)[:37], "macd", "supertrend", "vwap")
 def run(*, quick: bool) -> None:
     """Print the figures."""
     table, frame = _month()
-    library = catalogue.library()
-    functions = {name: getattr(library, name) for name in _NAMES}
+    functions = {name: catalogue.function(name) for name in _NAMES}
     start = _BARS - 200
     ours: list[float] = []
     rival: list[float] = []

@@ -571,3 +571,34 @@ def test_the_examples_of_the_page_run():
     for block in free:
         exec(block, {})
     assert f"{len(RECIPES)} indicators, to 1e-9" in page
+
+
+def test_an_installed_pandas_ta_is_respected(tmp_path):
+    """Its own names are found and placed, frames have its ``.ta``, and no other name changes."""
+    (tmp_path / "pandas_ta.py").write_text(
+        "import pandas as pd\n"
+        "Category = {'momentum': ['gap', 'ema']}\n"
+        "def gap(high, low, length: int = None, **kwargs):\n"
+        "    length = int(length) if length else 3\n"
+        "    return (high - low).rolling(length).mean().rename(f'GAP_{length}')\n"
+        "def ema(close, **kwargs):\n"
+        "    raise RuntimeError('not this one')\n"
+        "@pd.api.extensions.register_dataframe_accessor('ta')\n"
+        "class Theirs:\n"
+        "    said = 'the original'\n"
+        "    def __init__(self, frame): pass\n"
+    )
+    code = (
+        "from breeze_lab.indicators import accessor, compute, entry, measure, Live\n"
+        "accessor.install(); frame = measure.reference(100)\n"
+        "assert compute(frame, 'alma')['ALMA_10_6.0_0.85'].notna().sum() == 91\n"
+        "assert frame.ta.said == 'the original'\n"
+        "compute(frame, 'jma, ema')\n"
+        "assert frame.ta.said == 'the original'\n"
+        "assert entry('gap').signature == 'gap(length=3)'\n"
+        "assert [one.place for one in entry('gap').outputs] == ['pane']\n"
+        "assert Live('gap(5)', frame).columns == ('GAP_5',)\n"
+    )
+    there = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60,
+                   env={**os.environ, "PYTHONPATH": there})  # fmt: skip

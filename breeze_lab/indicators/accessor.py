@@ -16,8 +16,10 @@ class _Lazy:
 
     def __get__(self, frame: pd.DataFrame | None, _owner: type) -> Any:
         if pd.DataFrame.__dict__.get("ta") is self:
-            delattr(pd.DataFrame, "ta")
-            catalogue.library()
+            delattr(pd.DataFrame, "ta")  # pandas-ta puts its own there and warns of a stranger's
+            found = catalogue.library()
+            if "ta" not in pd.DataFrame.__dict__:  # it was imported before, for a computation
+                pd.DataFrame.ta = catalogue.accessors[found.__name__]  # type: ignore[attr-defined]
         return pd.DataFrame.ta if frame is None else frame.ta  # type: ignore[attr-defined]
 
 

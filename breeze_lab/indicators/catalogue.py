@@ -12,6 +12,7 @@ import functools
 import importlib
 import importlib.util
 import json
+import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,17 +119,47 @@ class Entry:
         }  # fmt: skip
 
 
+#: What each pandas-ta put at ``DataFrame.ta`` when it was imported here.
+accessors: dict[str, Any] = {}
+
+
 def library() -> Any:
-    """Return the installed pandas-ta: the original where there is one, else pandas-ta-classic.
+    """Return the pandas-ta that frames have as ``.ta``: the original where it is installed.
 
     Notes
     -----
     Loads pandas and takes half a second.
     """
-    original = importlib.util.find_spec("pandas_ta") is not None
+    return _load("pandas_ta" if _original() else "pandas_ta_classic")
+
+
+def function(name: str) -> Any:
+    """Return pandas-ta's function of one indicator.
+
+    pandas-ta-classic's for all that the catalogue has, so that a spec means the same on every
+    machine; for a name that only an installed ``pandas_ta`` has, that one's.
+    """
+    return getattr(_load("pandas_ta_classic" if name in listed() else "pandas_ta"), name)
+
+
+def _original() -> bool:
+    return importlib.util.find_spec("pandas_ta") is not None
+
+
+def _load(module: str) -> Any:
+    """Import a pandas-ta; both take ``DataFrame.ta``, and the first to have it keeps it."""
+    import pandas as pd  # noqa: PLC0415 - half a second, and only where it is needed
+
+    before = pd.DataFrame.__dict__.get("ta")
+    known = module in sys.modules
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its own making, about pandas of tomorrow
-        return importlib.import_module("pandas_ta" if original else "pandas_ta_classic")
+        found = importlib.import_module(module)
+    if not known:
+        accessors[module] = pd.DataFrame.__dict__.get("ta")
+    if before is not None and not known:
+        pd.DataFrame.ta = before  # type: ignore[attr-defined]
+    return found
 
 
 @functools.cache
@@ -172,10 +203,10 @@ def entry(name: str) -> Entry:
     if name in _NEEDS_MORE:
         raise SettingsError(f"{name} cannot be drawn from the bars of one instrument: "
                             f"{_NEEDS_MORE[name]}.")  # fmt: skip
-    if importlib.util.find_spec("pandas_ta") is not None and hasattr(library(), name):
+    if _original() and any(name in names for names in _load("pandas_ta").Category.values()):
         from breeze_lab.indicators import measure  # noqa: PLC0415 - loads pandas
 
-        return measure.measured(library(), name)
+        return measure.measured(_load("pandas_ta"), name)
     raise SettingsError(
         f"There is no indicator {name!r}. Nearest: {', '.join(_nearest(name))}. "
         "All of them: breeze_lab.indicators.names()"

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from breeze_lab.errors import SettingsError
-from breeze_lab.indicators import catalogue, native
+from breeze_lab.indicators import accessor, catalogue, native
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,8 @@ class Recomputed:
 
     def __init__(self, spec: Spec) -> None:
         """Find the function; compute nothing."""
-        self._function = getattr(catalogue.library(), spec.name)
+        accessor.install()  # whichever is loaded to compute, frames keep the installed one's .ta
+        self._function = catalogue.function(spec.name)
         self._given = dict(spec.given)
         self._spec = spec
         self.columns: tuple[str, ...] = ()
