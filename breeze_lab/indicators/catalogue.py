@@ -150,15 +150,19 @@ def _load(module: str) -> Any:
     """Import a pandas-ta; both take ``DataFrame.ta``, and the first to have it keeps it."""
     import pandas as pd  # noqa: PLC0415 - half a second, and only where it is needed
 
+    if module in sys.modules:
+        return sys.modules[module]
     before = pd.DataFrame.__dict__.get("ta")
-    known = module in sys.modules
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its own making, about pandas of tomorrow
-        found = importlib.import_module(module)
-    if not known:
+    if before is not None:
+        delattr(pd.DataFrame, "ta")  # registering looks at what is there, and so would load it
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its own making, about pandas of tomorrow
+            found = importlib.import_module(module)
         accessors[module] = pd.DataFrame.__dict__.get("ta")
-    if before is not None and not known:
-        pd.DataFrame.ta = before  # type: ignore[attr-defined]
+    finally:
+        if before is not None:
+            pd.DataFrame.ta = before  # type: ignore[attr-defined]
     return found
 
 

@@ -67,9 +67,12 @@ class Recomputed:
         """Return the columns over `bars`, and stand at their end."""
         self._bars = bars
         self._measured, self._tail = False, None
-        found = self._compute(bars.table)
+        try:
+            found = self._compute(bars.table)
+        except SettingsError:  # perhaps only because there are too few bars
+            found = np.empty((0, bars.count))
         if not found.shape[0]:
-            # pandas-ta names no column of too few bars: let it name them over more of the same.
+            # pandas-ta names no column of too few bars: let it name them over more, or refuse.
             from breeze_lab.indicators import measure  # noqa: PLC0415 - rarely needed
 
             table = native.call(self._function, measure.reference(), self._given)
