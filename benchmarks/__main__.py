@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-BENCHMARKS = ("history", "names", "practice", "relay", "startup")
+BENCHMARKS = ("history", "indicators", "names", "practice", "relay", "startup")
 
 
 def main() -> None:

@@ -106,8 +106,9 @@ if (interval >= 86400) return text.slice(5, 16);
 return text.slice(5, 16) + " " + text.slice(17, interval < 60 ? 25 : 22) + " IST";
 """
 
-#: Fit both vertical ranges to the visible bars. While bars arrive the range keeps still until the
-#: price leaves it or fills less than half of it: moving it re-maps every glyph.
+#: Fit both vertical ranges to the visible bars and the lines over them. While bars arrive the
+#: range keeps still until the price leaves it or fills less than half of it: moving it re-maps
+#: every glyph. A line may stretch the range by as much as the candles take, not flatten them.
 FIT: Final = """
 let low = Infinity, high = -Infinity, most = 0;
 for (const {data} of [history, live]) {
@@ -120,6 +121,18 @@ for (const {data} of [history, live]) {
   }
 }
 if (low > high) return;
+const room = high - low, [floor, roof] = [low - room, high + room];
+for (const {data} of [lines, tip]) {
+  for (const [name, values] of Object.entries(data)) {
+    if (!name.startsWith("over")) continue;
+    for (let i = 0; i < values.length; i++) {
+      if (!(data.x[i] > window.start - 0.5 && data.x[i] < window.end + 0.5)) continue;
+      // A value there is none of is neither smaller nor larger.
+      if (values[i] < low) low = Math.max(values[i], floor);
+      if (values[i] > high) high = Math.min(values[i], roof);
+    }
+  }
+}
 const moved = cb_obj === window, span = high - low || Math.abs(high) * 0.001 || 1;
 const height = price.end - price.start;
 if (moved || low < price.start || high > price.end || span < height * 0.5)

@@ -36,10 +36,17 @@ from bokeh.plotting import figure
 from bokeh.transform import dodge
 
 from breeze_lab import _chart_scripts as scripts
+from breeze_lab import chart_indicators
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bokeh.models import Column
     from pandas import DataFrame
+
+    from breeze_lab.indicators import Spec
+
+    Specs = str | Iterable[str | Spec]
 
 __all__ = [
     "MARGIN",
@@ -163,14 +170,17 @@ def candles_figure(
     Returns
     -------
     bokeh.models.Column
-        Models to find by name: sources ``history`` and ``live``, the shared
-        range ``window``, figures ``price`` and ``volume``. Glyphs carry the
-        tag ``up`` or ``down``.
+        Models to find by name: sources ``history`` and ``live`` of bars, and ``lines`` and ``tip``
+        of what is drawn over them (columns ``over0``, …); the shared range ``window``, figures
+        ``price`` and ``volume``. Glyphs carry the tag ``up`` or ``down``.
     """
     empty: dict[str, Any] = {name: np.empty(0) for name in ("x", "t", *_FIELDS)}
     data = empty if frame is None else columns(frame, limit=limit)
     history = ColumnDataSource(data, name="history")
     live = ColumnDataSource(empty, name="live")
+    # Of indicators; the tip begins with the last row of the lines, so that no segment is missing.
+    lines = ColumnDataSource({"x": np.empty(0)}, name="lines")
+    tip = ColumnDataSource({"x": np.empty(0)}, name="tip")
     count = len(data["x"])
     window = Range1d(start=count - VISIBLE - 0.5, end=count - 0.5 + MARGIN, name="window")
     # No toolbar: dragging pans and the wheel zooms with Ctrl held, so a page still scrolls.
@@ -195,12 +205,14 @@ def candles_figure(
         pane.add_tools(WheelZoomTool(dimensions="width", modifiers={"ctrl": True}))
         _colour(pane, PALETTES[theme])
     fit = CustomJS(
-        args={"history": history, "live": live, "window": window,
+        args={"history": history, "live": live, "lines": lines, "tip": tip, "window": window,
               "price": price.y_range, "volume": volume.y_range},
         code=scripts.FIT,
     )  # fmt: skip
-    for model, name in ((window, "start"), (window, "end"), (history, "data"), (live, "data")):
-        model.js_on_change(name, fit)
+    for source in (history, live, lines, tip):
+        source.js_on_change("data", fit)
+    for name in ("start", "end"):
+        window.js_on_change(name, fit)
     if count:
         _fit(price, volume, data)
     price.xaxis.visible = not with_volume
@@ -216,6 +228,8 @@ def still(
     tick_size: float = 0.05,
     theme: Theme = "light",
     height: int = 480,
+    indicators: Specs = (),
+    shown: int = MAX_CANDLES,
 ) -> Column:
     """Return candles that do not move, for ``bokeh.plotting.show``, papermill or a file.
 
@@ -225,6 +239,15 @@ def still(
         See `candles_figure`.
     title
         Text above the price pane.
+    indicators
+        ``["ema(20)", "rsi"]`` or ``"ema(20), rsi"``; computed over all of `frame`.
+    shown
+        How many of the newest candles to draw; the others serve the indicators.
+
+    Raises
+    ------
+    SettingsError
+        An indicator cannot be read or computed.
 
     Returns
     -------
@@ -234,13 +257,16 @@ def still(
     traded = has_volume(frame)
     layout = candles_figure(
         frame, interval_s=interval_s, tick_size=tick_size, theme=theme, height=height,
-        with_volume=traded,
+        with_volume=traded, limit=min(shown, MAX_CANDLES),
     )  # fmt: skip
+    if indicators:
+        chart_indicators.draw(layout, frame, indicators, theme)
     when = CustomJSHover(args={"interval": interval_s}, code=scripts.HOVER_TIME)
-    for pane in layout.children:
+    for pane in [one for one in layout.children if one.name in ("price", "volume")]:
         assert isinstance(pane, figure)
         pane.add_tools(HoverTool(
-            mode="vline", point_policy="follow_mouse", attachment="horizontal", limit=1,
+            mode="vline", renderers=_of_bars(pane),
+            point_policy="follow_mouse", attachment="horizontal", limit=1,
             formatters={"@t": when},
             tooltips=[("Time", "@t{custom}"), ("Open", "@open{0,0.00}"), ("High", "@high{0,0.00}"),
                       ("Low", "@low{0,0.00}"), ("Close", "@close{0,0.00}"),
@@ -252,6 +278,10 @@ def still(
         text=title, text_font=FONT, text_font_size="15px", text_color=PALETTES[theme].text
     )
     return layout
+
+
+def _of_bars(pane: figure) -> Any:
+    return [one for one in pane.renderers if one.glyph.tags]  # type: ignore[attr-defined]
 
 
 def _draw_bars(price: figure, volume: figure, source: ColumnDataSource) -> None:

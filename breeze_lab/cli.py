@@ -31,6 +31,7 @@ _NOTEBOOKS = (
     "01_break_the_market.ipynb",
     "02_log_in_and_find.ipynb",
     "03_live_ticks.ipynb",
+    "04_indicators.ipynb",
     "05_nightly_report.ipynb",
 )
 

@@ -15,9 +15,12 @@ from breeze_lab import accounts, clock, masters, processes, session, settings
 from breeze_lab.bars import Interval
 from breeze_lab.errors import ProcessError, SettingsError
 from breeze_lab.history_price import Progress
+from breeze_lab.indicators.spec import parse_all
 from breeze_lab.limits import FreeMeter
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pandas as pd
 
     from breeze_lab.instruments import Instrument, SecurityMaster
@@ -110,7 +113,13 @@ def quote(name: str) -> Quote:
     return quotes.fetch(now, now.resolve(name))
 
 
-def candles(name: str, interval: str = "1m", *, bars: int = _CHART_BARS) -> LiveChart:
+def candles(
+    name: str,
+    interval: str = "1m",
+    *,
+    bars: int = _CHART_BARS,
+    indicators: str | Iterable[str] = (),
+) -> LiveChart:
     """Return a live candle chart: history first, then every tick as it comes.
 
     Parameters
@@ -122,6 +131,10 @@ def candles(name: str, interval: str = "1m", *, bars: int = _CHART_BARS) -> Live
         Length of a candle.
     bars
         How many candles to start with, at most 1,000.
+    indicators
+        ``["ema(20)", "vwap", "rsi", "supertrend(10,3)"]`` or one text of them: any of pandas-ta's
+        by name, over the candles or in a pane of its own. More candles are fetched for them than
+        are shown, so that the first one has its values. The chart's menu adds and removes.
 
     Returns
     -------
@@ -137,21 +150,28 @@ def candles(name: str, interval: str = "1m", *, bars: int = _CHART_BARS) -> Live
     Examples
     --------
     >>> breeze_lab.candles("RELIANCE", "1m")  # doctest: +SKIP
+    >>> breeze_lab.candles("NIFTY fut", "5m", indicators=["ema(20)", "rsi"])  # doctest: +SKIP
     """
     if not 1 <= bars <= _MAX_CHART_BARS:
         raise SettingsError(f"A chart holds 1 to {_MAX_CHART_BARS} candles, not {bars}.")
     now = session.current()
     instrument, length = now.resolve(name), Interval.parse(interval)
+    specs = parse_all(indicators)
     from breeze_lab import feed, historical  # noqa: PLC0415 - loads pandas
     from breeze_lab.widgets import LiveChart  # noqa: PLC0415 - loads Bokeh and ipywidgets
 
+    before = 0
+    if specs:
+        from breeze_lab.indicators.live import warmup  # noqa: PLC0415 - loads TA-Lib
+
+        before = max(warmup(spec, length, instrument.exchange) for spec in specs)
     feed.connect()  # the relay is up and logged in before a browser asks it
     # Before the call: what trades while it is under way may be missing in it.
     fetched_s = clock.market_now().timestamp()
-    frame = historical.latest(now, instrument, length, bars)
+    frame = historical.latest(now, instrument, length, bars + before)
     return LiveChart(
         instrument, length, frame, practice=now.practice, replay=now.endpoints.replay,
-        fetched_s=fetched_s,
+        fetched_s=fetched_s, indicators=specs, shown=bars,
     )  # fmt: skip
 
 

@@ -147,7 +147,8 @@ class BreezeMagics(Magics):
         """Show a live candle chart: ``%candles RELIANCE 1m`` or ``%candles NIFTY fut 5m``.
 
         The last word is the interval when it reads like one (default ``1m``);
-        ``--bars N`` sets how many candles it starts with.
+        ``--bars N`` sets how many candles it starts with;
+        ``--indicators "ema(20), rsi"`` draws them, in quotation marks.
         """
         from breeze_lab import lab  # noqa: PLC0415 - see breeze_login
 
@@ -159,6 +160,14 @@ class BreezeMagics(Magics):
                 options["bars"] = int(words[at + 1])
             except (IndexError, ValueError):
                 raise UsageError("--bars takes a number: %candles RELIANCE 1m --bars 500") from None
+            del words[at : at + 2]
+        if "--indicators" in words:
+            at = words.index("--indicators")
+            if at + 1 >= len(words):
+                raise UsageError(
+                    'Which? For example: %candles RELIANCE 5m --indicators "ema(20), rsi"'
+                )
+            options["indicators"] = words[at + 1]
             del words[at : at + 2]
         interval = words.pop() if len(words) > 1 and reads_like_interval(words[-1]) else "1m"
         if not words:

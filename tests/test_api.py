@@ -404,7 +404,7 @@ TRIES = {
     "session": ("", None), "keepKeys": ("", {"app_key": "k", "secret": "s"}),
     "forgetKeys": ("?broker=icici", None), "pasteSession": ("", {"text": "nothing"}),
     "jobs": ("", None), "run": ("?run=1", None), "doJob": ("", {"do": "retry", "run": 1}),
-    "loginPractice": ("", {}), "confirmAccount": ("", {"serial": "none"}),
+    "loginPractice": ("", {}), "indicatorCatalogue": ("", None), "confirmAccount": ("", {"serial": "none"}),
 }  # fmt: skip
 #: Ends the session the others need; tried by tests/test_login_callback.py.
 LEFT_OUT = {"logout"}

@@ -27,6 +27,7 @@ LAYERS = {
         "order_updates",
         "recommendations",
         "events",
+        "indicators",
         "instruments",
         "listing",
         "processes",
@@ -48,7 +49,7 @@ LAYERS = {
         "doorstep",
     },
     "data": {"historical", "quotes", "feed", "relay", "recordings", "queries", "truth"},
-    "drawing": {"charts", "_chart_scripts"},
+    "drawing": {"charts", "chart_indicators", "_chart_scripts"},
     "surface": {
         "scrub",
         "terminal",
@@ -77,7 +78,7 @@ RANK = {room: rank for rank, rooms in enumerate(LAYERS.values()) for room in roo
 #: What the pure rooms may not touch: they know no network and no disk.
 PURE = {
     "errors", "bars", "ticks", "frames", "ladder", "fields", "candle_text", "order_updates", "recommendations",
-    "events", "instruments", "listing", "clock",
+    "events", "indicators", "instruments", "listing", "clock",
 }  # fmt: skip
 #: Who may import one room of the practice market, its light remote control.
 DRIVEN_BY = {"magics", "lab"}

@@ -14,7 +14,9 @@ import pytest
 
 from breeze_lab import charts, clock, processes, settings
 from breeze_lab.bars import Bar, Interval
+from breeze_lab.errors import SettingsError
 from breeze_lab.feed import FeedBar
+from breeze_lab.indicators.live import compute, table_of
 from breeze_lab.instruments import Instrument
 from breeze_lab.widgets import LiveChart
 from breeze_lab.widgets.live_data import merged
@@ -53,6 +55,55 @@ def test_nights_take_no_room():
     assert list(np.diff(data["x"])) == [1.0] * 399
     assert max(np.diff(data["t"])) > 60_000
     assert clock.from_epoch(data["t"][375]) == MONDAY + timedelta(days=1)
+
+
+def test_indicators_are_drawn_on_a_still_chart():
+    """Lines over the candles and a pane for the oscillator, of the bars that are shown."""
+    layout = charts.still(history(), indicators="ema(20), bbands(20), rsi", shown=100)
+    assert [pane.name for pane in layout.children] == ["price", "pane rsi", "volume"]
+    lines = layout.select_one({"name": "lines"}).data
+    assert sorted(lines) == ["over0", "over1", "over2", "over3", "under4", "x"]
+    assert all(len(column) == 100 and np.isfinite(column).all() for column in lines.values())
+    low, high = layout.children[0].y_range.start, layout.children[0].y_range.end
+    assert low <= lines["over1"].min()
+    assert lines["over3"].max() <= high
+    assert charts.still(history()).select_one({"name": "lines"}).data["x"].size == 0
+    with pytest.raises(SettingsError, match="Nearest: ema"):
+        charts.still(history(), indicators="emaa")
+
+
+def test_a_live_chart_hides_the_bars_of_its_indicators(monkeypatch):
+    """The browser gets more bars than it shows, and the frame behind the chart is the shown ones."""
+    chart = LiveChart(RELIANCE, "1m", history(), indicators="ema(20), rsi", shown=200)
+    config = json.loads(chart.config)
+    assert (config["hidden"], config["most"]) == (100, 1100)
+    assert len(chart.bars) == 300 * 6 * 8
+    assert chart.indicators == ["ema(20)", "rsi"]
+    monkeypatch.setattr("breeze_lab.widgets.live_data.relay_bars", lambda *_: ())
+    frame = chart.data
+    assert len(frame) == 200
+    assert frame[["EMA_20", "RSI_14"]].notna().all(axis=None)
+    assert np.allclose(frame["EMA_20"], compute(history(), "ema(20)")["EMA_20"].iloc[100:])
+    chart.indicators = []
+    assert list(chart.data.columns) == ["open", "high", "low", "close", "volume"]
+    chart.close()
+
+
+def test_a_kernel_computes_where_there_is_no_server():
+    """The same messages over the comm get the same answers, and the menu its list."""
+    chart, sent = LiveChart(RELIANCE, "1m", history()), []
+    chart.send = sent.append
+    table = table_of(history())
+    opening = {"op": "open", "specs": ["ema(20)"], "bars": table.tolist()}
+    chart._on_request(None, {"op": "indicators", "message": opening}, [])
+    row = {"op": "bars", "rows": [table[:, -1].tolist()]}
+    chart._on_request(None, {"op": "indicators", "message": row}, [])
+    chart._on_request(None, {"op": "catalogue"}, [])
+    opened, values, listed = sent
+    assert opened["answer"]["indicators"][0]["spec"] == "ema(20)"
+    assert values["answer"]["rows"][0][1][0] == [opened["answer"]["indicators"][0]["values"][0][-1]]
+    assert len(listed["indicators"]) > 180
+    chart.close()
 
 
 def test_a_chart_holds_at_most_a_thousand_candles():

@@ -42,6 +42,8 @@ def test_the_wheel_carries_package_extension_kernel_and_notebook(wheel):
         "breeze_lab/notebooks/05_nightly_report.ipynb",
         "breeze_lab_server/jobs.html",
         "etc/jupyter/jupyter_server_config.d/the_scheduler_is_breeze_lab.json",
+        "breeze_lab/notebooks/04_indicators.ipynb",
+        "breeze_lab/indicators/catalogue.json",
         "breeze_lab_server/__init__.py",
         "etc/jupyter/jupyter_server_config.d/breeze_lab_server.json",
         "share/jupyter/kernels/breeze-lab/kernel.json",

@@ -190,8 +190,9 @@ def test_the_census_sees_the_routes_there_are(census):
         "CallbackHandler",
         "TruthHandler",
     } <= handlers
-    assert [route["handler"] for route in census.routes if route["socket"]] == ["FeedHandler"]
-    assert len(census.routes) >= 28
+    sockets = [route["handler"] for route in census.routes if route["socket"]]
+    assert sockets == ["FeedHandler", "IndicatorsHandler"]
+    assert len(census.routes) >= 29
     form = {route["handler"] for route in census.routes if "/scheduler/" in route["pattern"]}
     assert {"DefinitionsHandler", "FromDefinitionHandler", "BatchHandler"} <= form
 

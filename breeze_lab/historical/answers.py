@@ -181,7 +181,10 @@ def price(
 
 
 def _frame(work: Work, block: Block, interval: Interval) -> pd.DataFrame:
+    from breeze_lab.indicators import accessor  # noqa: PLC0415 - needs pandas
+
     frame = block.frame()
+    accessor.install()  # a frame of bars has `.ta`
     if work.native is not interval:
         frame = resample_frame(frame, interval, work.instrument.anchor_s)
     return frame

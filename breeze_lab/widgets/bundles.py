@@ -19,8 +19,17 @@ _ASSETS: Final = Path(__file__).parent / "assets"
 #: Scripts, style sheets and the exports of every bundle.
 BUNDLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...], str]]] = {
     "chart": (
-        ("0_page", "0_session", "1_bars", "2_feed", "3_plot", "4_chart"),
-        ("session", "chart"),
+        (
+            "0_page",
+            "0_session",
+            "1_bars",
+            "2_feed",
+            "3_plot",
+            "3_indicators",
+            "3_menu",
+            "4_chart",
+        ),
+        ("session", "chart", "indicators"),
         "export default { render: render_chart };",
     ),
     "search": (

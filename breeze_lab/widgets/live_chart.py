@@ -21,13 +21,20 @@ import numpy as np
 import traitlets
 from bokeh.embed import json_item
 
-from breeze_lab import charts, clock
+from breeze_lab import chart_indicators, charts, clock
 from breeze_lab.bars import Interval
+from breeze_lab.indicators import catalogue
+from breeze_lab.indicators.spec import parse_all
 from breeze_lab.widgets import bundles
 from breeze_lab.widgets.relay_comm import RelayComm
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pandas import DataFrame
+
+    from breeze_lab.indicators import Spec
+    from breeze_lab.indicators.desk import Desk
 
 __all__ = ["Charted", "LiveChart"]
 
@@ -79,6 +86,17 @@ class LiveChart(anywidget.AnyWidget):
         Of both panes together, in pixels.
     visible
         Candles to see at first.
+    indicators
+        ``["ema(20)", "rsi"]`` or ``"ema(20), rsi"``; the browser's menu changes them, and the
+        attribute of this name is what is chosen now.
+    shown
+        How many of the newest bars of `frame` can be seen; the older ones are there for the
+        indicators only. All of them by default.
+
+    Raises
+    ------
+    SettingsError
+        An indicator cannot be read.
 
     Notes
     -----
@@ -93,6 +111,7 @@ class LiveChart(anywidget.AnyWidget):
     config = traitlets.Unicode("{}").tag(sync=True)
     figure = traitlets.Unicode("{}").tag(sync=True)
     bars = traitlets.Bytes(b"").tag(sync=True)
+    indicators = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
     def __init__(
         self,
@@ -106,6 +125,8 @@ class LiveChart(anywidget.AnyWidget):
         theme: Literal["auto", "light", "dark"] = "auto",
         height: int = 480,
         visible: int = charts.VISIBLE,
+        indicators: str | Iterable[str | Spec] = (),
+        shown: int | None = None,
     ) -> None:
         """Prepare everything the browser needs; subscribe nothing yet."""
         self.instrument = instrument
@@ -116,6 +137,9 @@ class LiveChart(anywidget.AnyWidget):
         self._replay = _day_of(replay)
         self._comm_feed: RelayComm | None = None
         self._comm_views = 0
+        self._desk: Desk | None = None
+        specs = parse_all(indicators)
+        self._hidden = 0 if shown is None else max(len(frame) - shown, 0)
         layout = charts.candles_figure(
             interval_s=self.interval.value, tick_size=instrument.tick_size, height=height,
             with_volume=charts.has_volume(frame),
@@ -124,7 +148,8 @@ class LiveChart(anywidget.AnyWidget):
         super().__init__(
             config=json.dumps(self._config(practice, theme, height, visible)),
             figure=json.dumps(json_item(layout)),
-            bars=_pack(frame),
+            bars=_pack(frame, charts.MAX_CANDLES + self._hidden),
+            indicators=[str(spec) for spec in specs],
         )
         self.on_msg(self._on_request)
 
@@ -138,7 +163,9 @@ class LiveChart(anywidget.AnyWidget):
             "interval": self.interval.label, "interval_s": self.interval.value,
             "decimals": charts.decimals(instrument.tick_size), "practice": practice,
             "replay": self._replay, "market": self._market, "theme": theme, "height": height,
-            "visible": visible, "margin": charts.MARGIN, "most": charts.MAX_CANDLES,
+            "visible": visible, "margin": charts.MARGIN, "most": charts.MAX_CANDLES + self._hidden,
+            "hidden": self._hidden, "pane_height": chart_indicators.PANE_HEIGHT,
+            "lines": chart_indicators.COLOURS,
             "fetched_s": self._fetched_s, "bokeh": bokeh.__version__,
             "palettes": {name: palette.to_dict() for name, palette in charts.PALETTES.items()},
         }  # fmt: skip
@@ -154,8 +181,9 @@ class LiveChart(anywidget.AnyWidget):
         Returns
         -------
         DataFrame
-            open, high, low, close in rupees, volume in shares; index: opening
-            times, Asia/Kolkata, ascending, unique. The last bar may still form.
+            open, high, low, close in rupees, volume in shares, and the columns of the
+            indicators on the chart; index: opening times, Asia/Kolkata, ascending, unique. The
+            last bar may still form.
 
         Raises
         ------
@@ -165,7 +193,13 @@ class LiveChart(anywidget.AnyWidget):
         from breeze_lab.widgets import live_data  # noqa: PLC0415 - connects to the relay
 
         bars = live_data.relay_bars(self.instrument, self.interval)
-        return live_data.merged(self._history, bars, self.interval, self._fetched_s)
+        whole = live_data.merged(self._history, bars, self.interval, self._fetched_s)
+        frame = whole.iloc[self._hidden :]
+        if not self.indicators:
+            return frame
+        from breeze_lab.indicators.live import compute  # noqa: PLC0415 - loads TA-Lib
+
+        return frame.join(compute(whole, self.indicators))
 
     def close(self) -> None:
         """Take the chart off the page and end its subscription."""
@@ -191,6 +225,14 @@ class LiveChart(anywidget.AnyWidget):
                 self._comm_views -= 1
                 if self._comm_views <= 0:
                     self._stop_comm_feed()
+            case "indicators":
+                from breeze_lab.indicators.desk import Desk  # noqa: PLC0415 - loads TA-Lib
+
+                self._desk = self._desk or Desk()
+                self.send({"op": "indicators", "answer": self._desk.take(content["message"])})
+            case "catalogue":
+                told = [one.to_dict() for one in catalogue.listed().values()]
+                self.send({"op": "catalogue", "indicators": told})
             case "bokeh":
                 path = Path(bokeh.__file__).parent / "server" / "static" / "js" / "bokeh.min.js"
                 self.send({"op": "bokeh"}, [path.read_bytes()])
@@ -209,7 +251,7 @@ def _day_of(recording: str) -> str:
     return f"{date.fromisoformat(found[0]):%-d %b %Y}"
 
 
-def _pack(frame: DataFrame) -> bytes:
+def _pack(frame: DataFrame, limit: int = charts.MAX_CANDLES) -> bytes:
     """Return time, open, high, low, close and volume as little-endian float64, column by column."""
-    data = charts.columns(frame)
+    data = charts.columns(frame, limit=limit)
     return np.concatenate([data[name] for name in _FIELDS]).astype("<f8").tobytes()

@@ -9,6 +9,7 @@ from jupyter_server.extension.application import ExtensionApp
 from breeze_lab_server import (
     callback,
     handlers,
+    indicators,
     jobs,
     login,
     openapi,
@@ -30,6 +31,7 @@ class BreezeLabServer(ExtensionApp):
     supervisor: Supervisor
     leases: subscriptions.Leases
     keeper: jobs.Keeper
+    worker: indicators.Worker
 
     def initialize_settings(self) -> None:
         """Make the supervisor; the relay itself is started by the first browser."""
@@ -38,6 +40,7 @@ class BreezeLabServer(ExtensionApp):
         self.keeper = jobs.Keeper(self.log)
         assert self.serverapp is not None
         self.serverapp.io_loop.add_callback(self.keeper.start)
+        self.worker = indicators.Worker(self.log)
         # A page that was refused may still be named as the referrer of another request.
         known = self.settings.get("extra_log_scrub_param_keys") or []
         self.settings["extra_log_scrub_param_keys"] = [*known, *callback.SECRET_PARAMETERS]
@@ -66,6 +69,7 @@ class BreezeLabServer(ExtensionApp):
                 (r"/breeze-lab/api/instruments/?", search.InstrumentsHandler),
                 (r"/breeze-lab/api/watchlist/?", search.WatchlistHandler),
                 (r"/breeze-lab/static/([\w.-]+)", handlers.StaticHandler),
+                *indicators.routes(self.worker),
                 *login.routes(),
                 *jobs.routes(),
             ]
@@ -83,4 +87,5 @@ class BreezeLabServer(ExtensionApp):
         """Close what is open; the relay lives on, kernels may need it."""
         self.leases.close()
         self.keeper.stop()
+        self.worker.stop()
         self.supervisor.stop()

@@ -19,6 +19,17 @@ from breeze_lab_server.schemas import SCHEMAS, ref
 
 __all__ = ["OpenApiHandler", "document"]
 
+_INDICATORS: Final = """\
+A websocket; offer the subprotocol `breeze-lab.1.json`. JSON maps both ways, one question
+at a time.
+
+You send `open` with `specs` (`["ema(20)", "rsi"]`) and `bars` (six lists: Unix seconds of the
+opening, open, high, low, close, volume; the last bar forms), then `bars` with `rows` that changed
+or came since, ascending. You get `opened` (`indicators` with their columns and values, `refused`
+with the reason), `values` (`rows` of a time and the values of each indicator), `reopen` when an
+older bar changed, or `error`. Closed with 1012: the process that computes ended, open again.
+"""
+
 _FEED: Final = """\
 A websocket; offer the subprotocol `breeze-lab.1.json`. Text frames, each a JSON map with an `op`.
 
@@ -164,6 +175,11 @@ def _paths() -> dict[str, Any]:
         )},
         "openapi.json": {"get": _operation("openapi", "This document.", "Form")},
         "feed": {"get": _operation("feed", _FEED, "", kind="", status=(101,), errors=(400, 403))},
+        "indicators": {"get": _operation("indicators", _INDICATORS, "", kind="", status=(101,),
+                                         errors=(400, 403))},
+        "indicators/catalogue": {"get": _operation(
+            "indicatorCatalogue", "Every indicator a chart can have.", "Catalogue"
+        )},
         "watchlist": {
             "get": _operation("watchlist", "The watchlist of the sidebar.", "Watchlist", [market],
                               errors=(400,)),

@@ -206,6 +206,14 @@ SCHEMAS: Final[dict[str, Any]] = {
         optional=("names", "bars", "client", "lease_s", "id"),
     ),
     "Ended": _map({"ended": _TEXT}),
+    "Catalogue": _map({"indicators": _list(_map({
+        "name": _TEXT, "title": _TEXT, "category": _TEXT,
+        "overlay": {"type": "boolean", "description": "Over the candles, not in a pane."},
+        "parameters": _list({
+            "type": "array", "minItems": 3, "maxItems": 3,
+            "description": "Name, kind (int, float, bool, str or nothing), usual value.",
+        }),
+    }))}),
     "Watchlist": _map(
         {
             "keys": _list(_TEXT),

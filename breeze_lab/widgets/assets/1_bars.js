@@ -6,9 +6,10 @@ const IST_S = 19800; // UTC+5:30, no daylight saving since 1945; the browser's z
 class Bars {
   /**
    * @param {Float64Array} table columns t, open, high, low, close, volume, one after the other
-   * @param {{interval_s: number, fetched_s: number, most: number}} options
+   * @param {{interval_s: number, fetched_s: number, most: number, hidden: number}} options
+   *   `hidden`: how many of the oldest bars are there for indicators only
    */
-  constructor(table, { interval_s, fetched_s, most }) {
+  constructor(table, { interval_s, fetched_s, most, hidden = 0 }) {
     const n = table.length / 6;
     const column = (i) => table.subarray(i * n, (i + 1) * n);
     const [t, open, high, low, close, volume] = [0, 1, 2, 3, 4, 5].map(column);
@@ -18,9 +19,15 @@ class Bars {
     this.interval_s = interval_s;
     this.fetched_s = fetched_s;
     this.most = most;
+    this.hidden = hidden; // also the ordinal of the first bar to be seen
     this.grown = 0; // bars appended since somebody set this to 0
     this.base = null; // what we knew of the newest bar before the relay spoke of it
     this.freeze();
+  }
+
+  /** The ordinal of the oldest bar to be seen. */
+  get shown_from() {
+    return Math.max(this.hidden, this.rows[0]?.x ?? 0);
   }
 
   get last() {
@@ -71,7 +78,8 @@ class Bars {
 
   /** Return the row drawn at ordinal `x`, or undefined. */
   at(x) {
-    return this.rows.length ? this.rows[Math.round(x) - this.rows[0].x] : undefined;
+    if (!this.rows.length || Math.round(x) < this.shown_from) return undefined;
+    return this.rows[Math.round(x) - this.rows[0].x];
   }
 }
 
@@ -93,6 +101,13 @@ function say(value, decimals = 2) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
   const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
   return value.toLocaleString("en-IN", digits);
+}
+
+/** Say a price with its decimals, a larger or smaller number with as many as it needs. */
+function say_value(value, decimals = 2) {
+  const size = Math.abs(value);
+  if (size >= 1e5) return (value < 0 ? "−" : "") + say_quantity(size);
+  return say(value, size >= 1 || size === 0 ? decimals : Math.min(1 - Math.floor(Math.log10(size)) + 1, 8));
 }
 
 /** Say a quantity in thousands, lakhs or crores. */

@@ -15,6 +15,7 @@ class Plot {
     this.pointer = null;
     this.last = null;
     this.on_painted = () => {};
+    this.on_overlay = () => {};
   }
 
   async draw(item) {
@@ -26,8 +27,7 @@ class Plot {
     this.history = find("history");
     this.live = find("live");
     this.window = find("window");
-    this.panes = this.root.child_views;
-    [this.price, this.volume] = this.panes;
+    [this.price, this.volume] = this.root.child_views;
     this.price.repainted.connect(() => this.overlay());
     // Time one paint, the figure a slow machine is judged by.
     const paint = this.price.paint.bind(this.price);
@@ -59,11 +59,27 @@ class Plot {
     return !last || this.window.end >= last.x;
   }
 
+  get panes() {
+    return this.root.child_views;
+  }
+
+  view_of(model) {
+    return this.panes.find((view) => view.model === model);
+  }
+
+  /** Wait until all `children` are laid out. */
+  async views_of(children) {
+    const ready = (view) => view && view.frame && view.frame.bbox.width > 0;
+    for (let i = 0; i < 100 && !children.every((child) => ready(this.view_of(child))); i++) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
   show_latest() {
     const x = this.bars.last?.x ?? 0;
     // Candles narrower than six pixels are hard to read, a handful in a wide pane look lost.
     const fitting = Math.floor(this.element.clientWidth / 6);
-    const span = Math.max(Math.min(this.config.visible, fitting, this.bars.rows.length), 40);
+    const span = Math.max(Math.min(this.config.visible, fitting, x - this.bars.shown_from + 1), 40);
     this.window.setv({ start: x - span + 0.5, end: x + 0.5 + this.config.margin });
   }
 
@@ -71,19 +87,26 @@ class Plot {
   fence() {
     const { rows, last } = this.bars;
     if (!rows.length) return;
-    const [first, room] = [rows[0].x - 0.5, 20];
+    const [first, room] = [this.bars.shown_from - 0.5, 20];
     const bounds = [Math.min(first - room, this.window.start), last.x + room * 2];
     this.window.setv({ bounds, min_interval: 15 });
   }
 
+  /** Return the places [from, to) of the closed bars that are in view. */
+  visible() {
+    const { rows, shown_from } = this.bars;
+    if (!rows.length) return [0, 0];
+    const first = rows[0].x;
+    const from = Math.max(Math.ceil(this.window.start) - 1, shown_from) - first;
+    const to = Math.min(Math.floor(this.window.end) + 2 - first, rows.length - 2);
+    return [Math.max(from, 0), Math.max(to, 0)];
+  }
+
   /** Give Bokeh the visible closed bars only: a paint then costs what is seen, not what is held. */
   refill() {
-    const { rows } = this.bars;
-    if (!rows.length) return;
-    const first = rows[0].x;
-    const from = Math.ceil(this.window.start) - 1 - first;
-    const to = Math.min(Math.floor(this.window.end) + 2 - first, rows.length - 2);
-    this.history.data = this.bars.columns(from, to);
+    if (!this.bars.rows.length) return;
+    this.history.data = this.bars.columns(...this.visible());
+    this.indicators?.refill();
   }
 
   /** Hand the changed bars to Bokeh, which paints in the coming frame. */
@@ -126,6 +149,7 @@ class Plot {
     const box = this.box(this.price);
     this.place_last(box);
     this.part("latest").hidden = this.following;
+    this.on_overlay(box);
     this.hover(box);
   }
 
@@ -149,20 +173,21 @@ class Plot {
     const parts = ["cross-x", "cross-y", "time-tag", "price-tag", "tip"].map((n) => this.part(n));
     const [cross_x, cross_y, time_tag, price_tag, tip] = parts;
     const { pointer } = this;
-    const volume = this.volume ? this.box(this.volume) : price;
+    const boxes = this.panes.map((view) => ({ view, ...this.box(view) }));
     const right = price.left + price.width;
-    const bottom = volume.top + volume.height;
+    const bottom = Math.max(...boxes.map((box) => box.top + box.height));
     const inside = pointer && pointer.x >= price.left && pointer.x <= right
       && pointer.y >= price.top && pointer.y <= bottom;
     const row = inside
       && this.bars.at(this.price.frame.x_scale.invert(pointer.x - price.left + this.price.frame.bbox.left));
     for (const part of parts) part.hidden = !inside;
+    this.hovered = row || null;
     if (!inside) return;
     tip.hidden = time_tag.hidden = !row;
-    const over_price = !this.volume || pointer.y <= price.top + price.height;
-    const view = over_price ? this.price : this.volume;
-    const pane = over_price ? price : volume;
+    const pane = boxes.find((box) => pointer.y <= box.top + box.height) ?? boxes[0];
+    const { view } = pane;
     const value = view.frame.y_scale.invert(pointer.y - pane.top + view.frame.bbox.top);
+    const quantity = view === this.volume;
     let x = pointer.x;
     if (row) {
       const at = this.price.frame.x_scale.compute(row.x) - this.price.frame.bbox.left;
@@ -177,7 +202,7 @@ class Plot {
     }
     cross_x.style.cssText = `left:${x}px;top:${price.top}px;height:${bottom - price.top}px`;
     cross_y.style.cssText = `left:${price.left}px;width:${price.width}px;top:${pointer.y}px`;
-    price_tag.textContent = over_price ? say(value, this.config.decimals) : say_quantity(value);
+    price_tag.textContent = quantity ? say_quantity(value) : say_value(value, this.config.decimals);
     price_tag.style.cssText = `left:${right + 2}px;top:${pointer.y}px`;
   }
 
@@ -194,6 +219,7 @@ class Plot {
       ["Change", `${sign}${say(Math.abs(change), decimals)}${percent}`],
     ];
     if (this.volume) cells.push(["Volume", say(row.volume, 0)]);
+    cells.push(...(this.indicators?.cells(row) ?? []));
     tip.dataset.direction = change >= 0 ? "up" : "down";
     const title = document.createElement("div");
     title.className = "bl-tip-time";
@@ -253,6 +279,7 @@ class Plot {
 
   /** Put on the colours of a theme: Bokeh's canvas knows no style sheet. */
   colour(palette) {
+    this.palette = palette;
     for (const view of this.panes) {
       const { model } = view;
       for (const grid of [...model.center]) {
@@ -263,11 +290,13 @@ class Plot {
       }
       model.styles = { ...model.styles, "background-color": "transparent" };
       for (const { glyph } of model.renderers) {
+        if (glyph.tags.includes("indicator")) continue;
         const colour = glyph.tags.includes("up") ? palette.up : palette.down;
         if (glyph.properties.fill_color) glyph.fill_color = colour;
         if (glyph.line_color?.value !== null && glyph.line_color !== null) glyph.line_color = colour;
       }
     }
+    this.indicators?.colour(this.theme ?? "light");
   }
 
   remove() {

@@ -3,6 +3,7 @@
 const REPAINT_MS = 100; // ten repaints a second
 const BURST = 3; // as many may follow each other at once when it was quiet before
 const STALE_S = 15;
+const LEGEND_PX = 19; // of one line; asking the page for it would lay it out again at each paint
 
 /** What a broker's stream that is not connected means to a reader. */
 const UPSTREAM = {
@@ -15,7 +16,8 @@ const FRAME = `
   <header class="bl-head">
     <div class="bl-title"><strong class="bl-symbol"></strong><span class="bl-name"></span>
       <span class="bl-chip bl-where"></span><span class="bl-chip bl-practice" hidden
-      title="Prices are made up by the practice market">practice</span></div>
+      title="Prices are made up by the practice market">practice</span>
+      <button class="bl-indicators" type="button" title="Add and remove indicators">Indicators</button></div>
     <div class="bl-badge" role="status"><i></i><span class="bl-age">Connecting</span></div>
     <div class="bl-quote"><span class="bl-price"></span><span class="bl-change"></span></div>
     <dl class="bl-day"></dl>
@@ -24,6 +26,7 @@ const FRAME = `
   <div class="bl-plot">
     <div class="bl-canvas"></div>
     <div class="bl-over">
+      <div class="bl-legends"></div>
       <div class="bl-last-line" hidden></div>
       <div class="bl-last-tag" hidden><span class="bl-last-value"></span><small class="bl-left"></small></div>
       <div class="bl-cross-x" hidden></div><div class="bl-cross-y" hidden></div>
@@ -76,6 +79,7 @@ class Chart {
       this.root.dataset.repaints = paints;
       this.root.dataset.paintMs = ms.toFixed(1);
     };
+    this.plot.on_overlay = () => this.place_legends();
     this.follow_theme();
     this.plot.update();
     this.plot.changed = false; // the first paint is no repaint
@@ -91,6 +95,7 @@ class Chart {
         this.badge();
       },
     });
+    this.add_indicators();
     this.timer = setInterval(() => this.badge(), 500);
     this.badge();
   }
@@ -116,7 +121,9 @@ class Chart {
       this.dirty = true;
     }
     for (const bar of message.bars ?? []) {
-      if (bar[0] === key && bar[1] === interval && this.bars.apply(bar)) this.moved = this.dirty = true;
+      if (bar[0] !== key || bar[1] !== interval || !this.bars.apply(bar)) continue;
+      this.moved = this.dirty = true;
+      this.indicators?.touch(bar[2]);
     }
     if (this.dirty) this.schedule();
     if (message.op !== "batch") this.badge();
@@ -139,8 +146,118 @@ class Chart {
         this.moved = false;
         this.plot.update();
       }
+      if (this.refilled) this.plot.indicators?.refill();
+      else if (this.valued) this.plot.indicators?.update();
+      this.valued = this.refilled = false;
       this.badge();
     }), wait);
+  }
+
+  // --- indicators -----------------------------------------------------------------------------
+
+  add_indicators() {
+    const { model } = this;
+    this.indicators = new Indicators(model, this.bars, model.get("indicators"), {
+      on_opened: () => this.redraw_indicators(),
+      on_values: (closed) => {
+        this.valued = true;
+        this.refilled ||= closed;
+        this.root.dataset.valued = Number(this.root.dataset.valued ?? 0) + 1;
+        this.schedule();
+      },
+    });
+    this.plot.indicators = new IndicatorView(this.plot, this.indicators);
+    const choose = (specs) => {
+      this.indicators.choose(specs);
+      model.set("indicators", specs); // kept by the kernel, if there is one
+      model.save_changes();
+    };
+    this.choose = choose;
+    this.menu = new IndicatorMenu(this.root, this.part("indicators"), this.indicators, choose, () => this.catalogue());
+    this.retold = () => {
+      const specs = model.get("indicators");
+      if (specs.join() !== this.indicators.specs.join()) this.indicators.choose(specs);
+    };
+    model.on("change:indicators", this.retold);
+  }
+
+  /** Return what the menu offers: from the server, or from the kernel. */
+  async catalogue() {
+    const { status, body } = base_url() === null ? { status: 404 } : await ask_server("api/indicators/catalogue");
+    if (status === 200 && body) return body.indicators;
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => done(null), 20_000);
+      const take = (message) => message.op === "catalogue" && done(message.indicators);
+      const done = (found) => {
+        clearTimeout(timer);
+        this.model.off("msg:custom", take);
+        resolve(found);
+      };
+      this.model.on("msg:custom", take);
+      this.model.send({ op: "catalogue" });
+    });
+  }
+
+  /** Draw other lines; one change after the other. */
+  redraw_indicators() {
+    this.redrawing = (this.redrawing ?? Promise.resolve()).then(async () => {
+      if (this.closed) return;
+      await this.plot.indicators.redraw();
+      this.root.dataset.indicators = this.indicators.sets.map(({ spec }) => spec).join("; ");
+      this.legends();
+      this.menu.refresh();
+      this.plot.overlay();
+    }).catch((error) => console.error(error));
+  }
+
+  /** Write one line for each indicator, in the pane it is drawn in. */
+  legends() {
+    const box = this.part("legends");
+    this.shown = this.indicators.sets.map((set, i) => {
+      const item = element("div", "bl-legend");
+      item.title = set.title;
+      item.append(element("span", "bl-legend-name", set.spec));
+      const values = this.indicators.lines
+        .map((line, k) => [line, k])
+        .filter(([line]) => line.set === i)
+        .map(([line, k]) => ({ line, k, place: item.appendChild(element("b", "")) }));
+      const remove = item.appendChild(element("button", "", "×"));
+      remove.type = "button";
+      remove.title = `Remove ${set.spec}`;
+      remove.setAttribute("aria-label", remove.title);
+      remove.addEventListener("keydown", (event) => event.stopPropagation());
+      remove.addEventListener("click", () => {
+        this.choose(this.indicators.specs.filter((one) => one !== set.spec));
+        this.part("indicators").focus();
+      });
+      return { set: i, item, values };
+    });
+    for (const { spec, message } of this.indicators.refused) {
+      const item = element("div", "bl-legend bl-legend-bad", `${spec ? `${spec}: ` : ""}${message}`);
+      this.shown.push({ set: -1, item, values: [] });
+    }
+    box.replaceChildren(...this.shown.map(({ item }) => item));
+  }
+
+  /** Put the lines of the legend where their panes are, with the values under the mouse or now. */
+  place_legends() {
+    const { plot } = this;
+    if (!this.shown?.length || !plot.indicators?.colours) return;
+    const at = plot.pointer && plot.hovered ? plot.hovered : this.bars.last;
+    const tops = new Map();
+    for (const { set, item, values } of this.shown) {
+      const pane = plot.indicators.panes.find((one) => one.set === set);
+      const view = pane?.view ?? plot.price;
+      const box = plot.box(view);
+      const top = tops.get(view) ?? box.top + 4;
+      const style = `left:${box.left + 8}px;top:${top}px;max-width:${Math.max(box.width - 16, 60)}px`;
+      if (item.dataset.at !== style) item.style.cssText = item.dataset.at = style;
+      tops.set(view, top + LEGEND_PX);
+      for (const { line, k, place } of values) {
+        place.style.color = plot.indicators.colours[k];
+        put(place, say_value(at?.values?.[line.set]?.[line.column] ?? NaN, this.config.decimals));
+      }
+    }
   }
 
   // --- words ----------------------------------------------------------------------------------
@@ -220,10 +337,24 @@ class Chart {
     } else if (age === null) [state, text] = ["stale", "Waiting for a trade"];
     else if (age >= STALE_S) [state, text] = ["stale", `No trade for ${say_age(age)}`];
     this.root.dataset.state = state;
+    this.indicator_age();
     const label = this.part("age");
     if (label.textContent !== text) label.textContent = text;
     label.title = upstream?.error ?? "";
     this.countdown(state);
+  }
+
+  /** Say how old the indicators are when they do not follow the candles. */
+  indicator_age() {
+    const { indicators } = this;
+    if (!indicators) return;
+    const late = indicators.specs.length > 0 && indicators.stale;
+    this.root.toggleAttribute("data-indicators-stale", late);
+    const age = indicators.heard_at === null ? "" : ` · ${say_age((Date.now() - indicators.heard_at) / 1000)} old`;
+    const why = indicators.by_kernel ? "the kernel computes them and is busy" : "the server does not answer";
+    const button = this.part("indicators");
+    put(button, late ? `Indicators${age}` : "Indicators");
+    button.title = late ? `Indicators stand still: ${why}` : "Add and remove indicators";
   }
 
   /** Count down to the end of the forming candle, below the last price. */
@@ -245,6 +376,7 @@ class Chart {
       if (this.root.dataset.theme === theme) return;
       this.root.dataset.theme = theme;
       const palette = this.config.palettes[theme];
+      this.plot.theme = theme;
       for (const [name, value] of Object.entries(palette)) {
         this.root.style.setProperty(`--bl-${name}`, value);
       }
@@ -261,6 +393,9 @@ class Chart {
     clearInterval(this.timer);
     this.themes?.disconnect();
     this.close_feed?.();
+    this.indicators?.close();
+    this.menu?.close();
+    if (this.retold) this.model.off("change:indicators", this.retold);
     this.plot?.remove();
     this.root.remove();
   }
