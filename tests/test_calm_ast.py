@@ -57,4 +57,4 @@ def test_garbage_does_not_disturb_a_parse():
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="later Pythons may count better")
 def test_garbage_disturbs_a_parse_as_it_is():
     """The planted fault: without our care the same garbage ends the parse."""
-    assert not parses(ast.parse.__wrapped__)
+    assert not all(parses(ast.parse.__wrapped__) for _ in range(50))

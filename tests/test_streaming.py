@@ -186,12 +186,29 @@ def test_a_loop_ends_when_its_feed_is_closed(feed, server):
     assert list(stream) == []
 
 
+@contextmanager
+def pressing_stop():
+    """Interrupt the block soon, and again when the first interrupt fell into some finalizer."""
+    over = threading.Event()
+
+    def press():
+        wait_s = 0.2
+        while not over.wait(wait_s):
+            os.kill(os.getpid(), signal.SIGINT)
+            wait_s = 10.0
+
+    threading.Thread(target=press, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
 def test_an_interrupted_loop_leaves_the_stream_usable(feed, server):
     """After Ctrl+C in a loop that waits, the next loop hears the next tick."""
     stream = open_stream(feed, server)
     for round_ in range(3):
-        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
-        with pytest.raises(KeyboardInterrupt):
+        with pressing_stop(), pytest.raises(KeyboardInterrupt):
             collect(stream, 1)
         with background(stream, 1) as heard:
             send(server, 1, first=round_ + 1)

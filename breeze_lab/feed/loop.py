@@ -16,7 +16,7 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from breeze_lab import errors, processes
+from breeze_lab import errors, processes, settings
 from breeze_lab.feed import rows
 from breeze_lab.feed.subscription import FeedBar, FeedState, Lost, Snapshot
 from breeze_lab.order_updates import decode_order
@@ -199,7 +199,7 @@ class FeedLoop:
         while not self.leaving:
             self._failures += 1  # until a relay says welcome
             try:
-                processes.ensure(self._folders.runtime, "relay", "breeze_lab.relay")
+                self._ensure_relay()
                 await self._connection()
                 reason = "it closed the connection"
             except (OSError, errors.ProcessError) as exc:
@@ -213,6 +213,15 @@ class FeedLoop:
             delay_s = step_s * random.uniform(0.5, 1)  # noqa: S311 - not a secret
             _log.info("No relay (%s). Next try in %.2f s.", reason, delay_s)
             await asyncio.sleep(delay_s)
+
+    def _ensure_relay(self) -> None:
+        """Start the relay when there is none; it would serve the home of the environment."""
+        if settings.folders() != self._folders:
+            raise errors.ProcessError(
+                f"The home of this process is no longer {self._folders.data.parent}: a feed of the "
+                "former one starts no relay there. Close it and connect again."
+            )
+        processes.ensure(self._folders.runtime, "relay", "breeze_lab.relay")
 
     async def _connection(self) -> None:
         from websockets.asyncio.client import unix_connect  # noqa: PLC0415 - first use

@@ -63,6 +63,7 @@ class RelayComm:
             "instruments": [{"key": instrument.key, "room": instrument.quote_room,
                              "anchor_s": instrument.anchor_s}],
         }  # fmt: skip
+        self._folders = folders()
         self._send = send
         self._closed = threading.Event()
         self._connection: ClientConnection | None = None
@@ -92,9 +93,11 @@ class RelayComm:
             wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
 
     def _relay_messages(self) -> None:
-        processes.ensure(folders().runtime, "relay", "breeze_lab.relay")
+        if folders() != self._folders:
+            raise ProcessError("The home of this process is another one now. Run the cell again.")
+        processes.ensure(self._folders.runtime, "relay", "breeze_lab.relay")
         with unix_connect(
-            str(folders().socket("relay")), "ws://localhost/",
+            str(self._folders.socket("relay")), "ws://localhost/",
             subprotocols=["breeze-lab.1.json"],
             compression=None, open_timeout=5,
         ) as connection:  # fmt: skip
