@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import email.utils
 import io
+import os
 import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +21,8 @@ from breeze_lab.limits import moments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import requests
 
     from breeze_lab.limits import CallMeter, Priority
     from breeze_lab.settings import Endpoints
@@ -100,7 +103,7 @@ class Http:
         import requests  # noqa: PLC0415 - half of what a kernel's first import would cost
 
         self._requests = requests
-        self._session = requests.Session()
+        self._session, self._owner = requests.Session(), os.getpid()
         self._endpoints, self._meter, self._timeout_s = endpoints, meter, timeout_s
         self.packages = requests.packages  # the SDK reaches urllib3 through it
 
@@ -168,7 +171,7 @@ class Http:
         # Followed, a redirection would carry the key and the session to wherever it points.
         options = {"timeout": self._timeout_s, "allow_redirects": False, **options}
         try:
-            return self._session.request(verb, url, **options)
+            return self._connections().request(verb, url, **options)
         except self._requests.Timeout as exc:
             raise RequestError(
                 f"{_where(url)} did not answer within {self._timeout_s:g} s. Try again."
@@ -178,6 +181,12 @@ class Http:
             raise RequestError(
                 f"{_where(url)} could not be reached ({reason}). Check the network, then try again."
             ) from exc
+
+    def _connections(self) -> requests.Session:
+        """Return this process's own: on its parent's a fork would hear the parent's answers."""
+        if self._owner != os.getpid():
+            self._session, self._owner = self._requests.Session(), os.getpid()
+        return self._session
 
     def _tell_time(self, response: Any, sent: float, received: float) -> None:
         """Let the meter know the broker's clock."""

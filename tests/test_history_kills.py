@@ -141,6 +141,32 @@ def test_the_kills_catch_a_file_that_is_written_in_place(child, logged_in, pract
                 break
 
 
+def test_forks_call_over_connections_of_their_own(logged_in):
+    """Answers of calls made at once in forks of one session are never mixed up."""
+    names = ["RELIANCE", "INFY", "TCS", "WIPRO"]
+    asked = {name: logged_in.resolve(name) for name in names}
+    day = (START, START.replace(day=2))
+    for share in asked.values():  # the parent's connection is warm
+        historical.candles(logged_in, share, Interval.M30, *day, stored=False)
+
+    def fork(name):
+        pid = os.fork()
+        if pid:
+            return pid
+        try:
+            frames = [
+                historical.candles(logged_in, asked[name], Interval.M30, *day, stored=False)
+                for _ in range(10)
+            ]
+            right = all(frame.equals(frames[0]) for frame in frames)
+            os._exit(0 if right and frames[0].attrs["instrument"] == asked[name].key else 2)
+        except BaseException:  # noqa: BLE001 - the parent looks at the status
+            os._exit(1)
+
+    forks = [fork(name) for name in names]
+    assert [os.waitpid(pid, 0)[1] for pid in forks] == [0] * len(names)
+
+
 def test_two_processes_fetch_a_range_once(child, logged_in, practice):
     """Both get every bar, and the market serves each window to one of them."""
     planned = len(historical.plan(logged_in.resolve("TCS"), Interval.M1, START, END))
