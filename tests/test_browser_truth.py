@@ -213,7 +213,8 @@ def test_without_the_route_the_kernel_tells_it(page, lab):
     until(lambda: looks(page) > first + 1, "two looks of the kernel")
     run_cell(page, 4)
     idle(page)
-    assert "looking True" in page.locator(".jp-Notebook .jp-CodeCell").nth(4).inner_text()
+    cell = page.locator(".jp-Notebook .jp-CodeCell").nth(4)
+    until(lambda: "looking True" in cell.inner_text(), "the cell's output")
 
 
 def test_it_ends_with_its_cell(page):

@@ -34,6 +34,7 @@ Found = TypeVar("Found")
 _PATIENCE_S: Final = 20.0  # for a lock that is held for a millisecond
 _BREATH_S: Final = 0.25  # an interrupt is heard this often while waiting for it
 _GLANCES: Final = 8
+_LOOKS: Final = 3  # at a book that is there and cannot be opened
 #: Kept free inside the file, so that a disk that fills up later does not stop the counting.
 _ROOM: Final = 1_500_000
 #: A call that was under way when the book was lost has ended by then (the longest timeout is 30 s).
@@ -114,6 +115,7 @@ class Book:
     def _open(self) -> tuple[sqlite3.Connection, Page]:
         """Return the book with its lock taken, made anew when there is none that can be read."""
         deadline = time.monotonic() + _PATIENCE_S
+        looks = _LOOKS
         while True:
             try:
                 return self._begin()
@@ -128,6 +130,8 @@ class Book:
                         ) from exc
                 elif name.startswith("SQLITE_CANTOPEN") and not self.path.exists():
                     self._renew(damaged=False)
+                elif name.startswith("SQLITE_CANTOPEN") and looks:
+                    looks -= 1  # somebody made it between our two looks, or it is not to be opened
                 elif name.startswith(_DAMAGED):
                     self._renew(damaged=True)
                 else:
