@@ -29,7 +29,7 @@ __all__ = ["ROOMS", "Board", "Share", "quote"]
 #: So many instruments take turns.
 ROOMS: Final = 50
 _FIRST_TOKEN: Final = 10_000
-_SLOTS: Final = 16
+_SLOTS: Final = 48
 #: Ticks a flood may be ahead of its slowest reader; below what the relay keeps for a consumer.
 _WINDOW: Final = 16_000
 _CHUNK: Final = 500
@@ -46,11 +46,12 @@ class Board:
 
     Notes
     -----
-    Slots 0 to 11 count what each reader was called with, 12 what was lost, 13
-    readers that are ready, 14 says go (1 flood, 2 paced) and 15 counts what was sent.
+    Slots 0 to 11 count what each reader was called with; 12 says go (1 flood, 2
+    paced) and 13 counts what was sent; from 16 on each reader says that it is ready,
+    from 32 on what it lost. Each slot has one writer, because adding is two steps.
     """
 
-    LOST, READY, GO, SENT = 12, 13, 14, 15
+    GO, SENT, READY, LOST = 12, 13, 16, 32
 
     def __init__(self, path: Path) -> None:
         """Map the file."""
@@ -59,6 +60,14 @@ class Board:
         with path.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), 8 * _SLOTS)
         self.counts = memoryview(self._map).cast("q")
+
+    def ready(self, readers: int) -> bool:
+        """Say whether the first `readers` readers are."""
+        return all(self.counts[self.READY : self.READY + readers])
+
+    def lost(self, readers: int) -> int:
+        """Return what the first `readers` readers were told to be lost."""
+        return sum(self.counts[self.LOST : self.LOST + readers])
 
     def slowest(self, readers: int) -> int:
         """Return the smallest count of the first `readers` readers."""
@@ -175,8 +184,8 @@ def _endpoints(port: int) -> Any:
     return Endpoints(name="practice", **dict.fromkeys(names, f"http://127.0.0.1:{port}/"))
 
 
-def _wait(board: Board) -> None:
-    board.counts[Board.READY] += 1
+def _wait(board: Board, slot: int) -> None:
+    board.counts[Board.READY + slot] = 1
     while sys.stdin.readline():  # until the measurement closes our input
         pass
 
@@ -195,20 +204,20 @@ def _read_feed(board: Board, slot: int, port: int, *, paced: bool) -> None:
         elif isinstance(event, Lost):
             missed = (event.last or event.first) - event.first + 1
             counts[slot] += missed
-            counts[Board.LOST] += missed
+            counts[Board.LOST + slot] += missed
 
     def on_paced_event(event: Any) -> None:
         if type(event) is FeedTick:
             counts[slot] += 1
             latencies.append(clock() - (event.tick.volume or 0) / 1e6)
         elif isinstance(event, Lost):
-            counts[Board.LOST] += (event.last or event.first) - event.first + 1
+            counts[Board.LOST + slot] += (event.last or event.first) - event.first + 1
 
     feed = Feed()
     feed.login(_endpoints(port), "XY1", "flood", "flood", "2099-01-01T00:00:00+05:30")
     shares = [Share(number) for number in range(ROOMS)]
     feed.subscribe(shares, on_event=on_paced_event if paced else on_event)
-    _wait(board)
+    _wait(board, slot)
     feed.close()
     print(json.dumps(latencies))
 
@@ -239,7 +248,7 @@ def _read_sdk(board: Board, slot: int, port: int) -> None:
     breeze.ws_connect()
     for number in range(ROOMS):
         breeze.subscribe_feeds(stock_token=Share(number).quote_room)
-    _wait(board)
+    _wait(board, slot)
     os._exit(0)  # its threads do not end
 
 
@@ -262,7 +271,7 @@ async def _read_bare(board: Board, slot: int, port: int) -> None:
         await socket.recv()
         rooms = [Share(number).quote_room for number in range(ROOMS)]
         await socket.send("42" + json.dumps(["join", rooms]))
-        board.counts[Board.READY] += 1
+        board.counts[Board.READY + slot] = 1
         while True:
             message = await socket.recv(decode=False)
             if message[:2] == b"42":

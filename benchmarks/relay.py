@@ -255,7 +255,7 @@ def _measure(
         stack.callback(_end_relay, folder / "home" / "runtime")  # after its readers
         started = [start(role, "--slot", str(slot), *options) for slot in range(readers)]
         deadline = time.monotonic() + _READY_S
-        while board.counts[Board.READY] < readers:
+        while not board.ready(readers):
             assert time.monotonic() < deadline, f"{role} was not ready in time"
             assert all(process.poll() is None for process in started), f"{role} ended"
             time.sleep(0.02)
@@ -289,7 +289,7 @@ def _count(board: Board, readers: int, seconds: float, pids: dict[str, int]) -> 
     wall = time.perf_counter() - began
     rates = [(b - a) / wall for a, b in zip(counts, board.counts[:readers], strict=True)]
     used = {name: _cpu_s(pid) - cpu[name] for name, pid in pids.items()}
-    return _Seen(rates, used, board.counts[Board.LOST], wall, [], (resident, _resident(pids)))
+    return _Seen(rates, used, board.lost(readers), wall, [], (resident, _resident(pids)))
 
 
 def _heard(board: Board, counts: list[int]) -> None:

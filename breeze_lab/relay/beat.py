@@ -14,6 +14,8 @@ __all__ = ["Beat"]
 #: Ticks in one batch beyond which the time to the next is stretched, and by how much; the most
 #: first. A flood stays with the largest, a hiccup of a calm market does not.
 _STRETCH: Final = ((100, 4.0), (40, 2.0))
+#: Never is it stretched beyond this: who asks for a slow beat gets no slower one.
+_LONGEST_S: Final = 0.032
 
 
 class Beat:
@@ -38,12 +40,13 @@ class Beat:
         Returns
         -------
         float
-            With the others who asked for the same time; between half of it and four times it
-            from now, about it in a calm market.
+            With the others who asked for the same time; between half of it and 32 ms from
+            now, or up to it where that is longer; about it in a calm market.
         """
         due = self._next.get(flush_s, 0.0)
-        if flush_s / 2 <= due - now <= 4 * flush_s:
+        longest_s = max(flush_s, _LONGEST_S)
+        if flush_s / 2 <= due - now <= longest_s:
             return due
         stretch = next((by for more, by in _STRETCH if ticks > more), 1.0)
-        due = self._next[flush_s] = now + flush_s * stretch
+        due = self._next[flush_s] = now + min(flush_s * stretch, longest_s)
         return due
