@@ -125,6 +125,7 @@ def test_an_interrupt_of_the_idle_kernel_stops_all(page):
     idle(page)
     menu(page, "Kernel", "Interrupt Kernel")
     until(lambda: state(page, 1) == state(page, 2) == "interrupted", "the end")
+    page.wait_for_timeout(1_000)  # what was printed before the end is shown a moment after it
     lines = count(page, 1, "tick ")
     run_cell(page, 4)
     until(lambda: kernel(page) == "idle" and output(page, 4).strip() == "4", "the kernel")

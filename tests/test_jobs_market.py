@@ -181,6 +181,7 @@ def test_a_practice_week_at_speed_with_a_holiday_an_expiry_and_a_missing_session
             assert waits.state == "waiting"
             assert waits.message.startswith("Waiting for a login")
             assert clock.from_epoch(waits.due_ms / 1000) == ist(f"2026-11-{missing} 15:40")
+            driven.jump(f"2026-11-{missing}T17:00")  # however soon the login comes, it is late
     session.login_practice()
     late = ended(waits.id)
     assert (late.state, late.late) == ("done", True)
