@@ -376,6 +376,46 @@ def test_a_killed_relay_comes_back_for_a_connected_browser(server):
         assert receive(socket, "welcome")["pid"] == after
 
 
+#: The bridge's first snapshot cannot be written, for a reason nobody thought of.
+FAULTY = """
+from breeze_lab_server.handlers import FeedHandler
+
+written, failed = FeedHandler.write_message, []
+
+def write(self, message, *rest):
+    if not failed and '"snapshot"' in message:
+        failed.append(message)
+        raise RuntimeError("planted")
+    return written(self, message, *rest)
+
+FeedHandler.write_message = write
+"""
+
+
+def test_a_bridge_that_fails_sends_its_browser_back(tmp_path, monkeypatch):
+    """No open socket stays silent: it is closed, the log says why, and the next one works."""
+    monkeypatch.setenv("BREEZE_LAB_HOME", str(tmp_path / "lab"))
+    faulty = Server(tmp_path, CONFIG + FAULTY)
+    try:
+        with faulty.feed() as socket:
+            socket.send(subscription())
+            with pytest.raises(ConnectionClosed) as closed:
+                receive(socket, "snapshot")
+            assert closed.value.rcvd.code == 1012
+        with faulty.feed() as socket:
+            socket.send(subscription())
+            assert receive(socket, "snapshot")["id"] == 7
+        log = (tmp_path / "log").read_text()
+        assert "The bridge to a browser failed" in log
+        assert "RuntimeError: planted" in log
+    finally:
+        faulty.process.terminate()
+        faulty.process.wait(30)
+        pid = relay_pid()
+        if pid is not None:
+            os.kill(pid, signal.SIGTERM)
+
+
 class Flood:
     """A door in the relay's place that sends as fast as it is read."""
 

@@ -134,8 +134,9 @@ class FeedHandler(WebSocketMixin, websocket.WebSocketHandler, JupyterHandler):
     -----
     The next frame is fetched from the relay when the browser took the last
     one, so a slow browser holds a handful of frames here and the relay merges
-    the rest. When the relay goes, the browser's socket is closed with 1012 and
-    the relay is started again; the browser comes back by itself.
+    the rest. When the relay goes, or the bridge fails, the browser's socket is
+    closed with 1012 and the relay is started again where it is gone; the browser
+    comes back by itself.
     """
 
     auth_resource = RESOURCE
@@ -218,6 +219,8 @@ class FeedHandler(WebSocketMixin, websocket.WebSocketHandler, JupyterHandler):
             pass  # the relay died; a relay that ends in order just ends the loop
         except websocket.WebSocketClosedError:
             return  # the browser left between two frames
+        except Exception:  # whatever it is, a page that hears nothing more must learn of it
+            self.log.exception("The bridge to a browser failed; the browser will come back.")
         finally:
             sending.cancel()
             await connection.close()
