@@ -37,7 +37,7 @@ lab: $(READY) ## open JupyterLab at notebooks/00_start_here.ipynb, practice mark
 	@$(BIN)/breeze-lab lab --folder notebooks $(ARGS)
 
 test: $(READY) browser ## run every test, three files at a time (about twelve minutes)
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python tests/second_look.py -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY) ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
