@@ -93,7 +93,7 @@ def test_a_new_notebook_shows_moving_candles(page):
     """Run All gives a chart whose pixels and last price change."""
     first, price = page.evaluate(PIXELS), data(page)["lastPrice"]
     until(lambda: page.evaluate(PIXELS) != first, "other pixels")
-    until(lambda: data(page)["lastPrice"] != price, "another price", 90)
+    until(lambda: data(page)["lastPrice"] != price, "another price", 200)
     assert data(page)["key"] == "NSE:RELIANCE"
     assert page.locator(f"{CHART} .bl-symbol").inner_text() == "RELIANCE"
     assert page.locator(f"{CHART} .bl-practice").is_visible()

@@ -76,7 +76,7 @@ def test_run_all_gives_a_moving_candle(lab):
         page.wait_for_selector(f"{CHART}[data-state=live]", timeout=60_000)
         price, painted = data(page)["lastPrice"], repaints(page)
         until(lambda: repaints(page) > painted + 10, "repaints")
-        until(lambda: data(page)["lastPrice"] != price, "another price", 90)
+        until(lambda: data(page)["lastPrice"] != price, "another price", 200)
         prompts = page.locator(".jp-CodeCell .jp-InputPrompt")
         until(lambda: re.fullmatch(r"\[\d+\]:", prompts.last.inner_text()), "the last cell", 60)
         assert page.locator(".jp-RenderedText[data-mime-type*=stderr]").count() == 0

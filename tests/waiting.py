@@ -19,12 +19,17 @@ def within(promise_s: float, *, strict: object = False) -> float:
     return promise_s if strict else promise_s * SLACK
 
 
-def until(ask: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
-    """Return the first true answer of `ask`; fail the test when none comes in time."""
+def until(ask: Callable[[], Any], what: str | Callable[[], str], timeout_s: float = 60.0) -> Any:
+    """Return the first true answer of `ask`; fail the test when none comes in time.
+
+    `what` was waited for; a function is asked for it, and for how things stand, only then.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
         answer = ask()
         if answer:
             return answer
-        assert time.monotonic() < deadline, f"{what} did not come within {timeout_s:.0f} s"
+        if time.monotonic() >= deadline:
+            missed = what if isinstance(what, str) else what()
+            raise AssertionError(f"{missed} did not come within {timeout_s:.0f} s")
         time.sleep(0.01)
