@@ -57,6 +57,7 @@ class Server:
     def __init__(
         self, home: Path, config: str = CONFIG, *options: str, lab: Path | None = None,
         extensions: tuple[str, ...] = (), environment: dict[str, str] | None = None,
+        base: str = "/user/alice/",
     ) -> None:  # fmt: skip
         self.home = home
         (home / "config").mkdir()
@@ -74,7 +75,7 @@ class Server:
             [
                 sys.executable, "-m", "jupyter_server", "--allow-root", "--no-browser", "--port=0",
                 "--ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={home}",
-                "--ServerApp.base_url=/user/alice/",
+                f"--ServerApp.base_url={base}",
                 f"--ServerApp.jpserver_extensions={enabled}", *options,
             ],
             env=environment, stdout=subprocess.DEVNULL, stderr=(home / "log").open("wb"),
@@ -83,7 +84,7 @@ class Server:
             record = until(self._record, "the server's record", 120)
             self.url = record["url"] + "breeze-lab/"
             until(lambda: self.get("api/status", check=False)[0] == 200, "the server")
-            self.cookie = self._sign_in(record["url"])
+            self.cookie = self.sign_in(record["url"])
         except BaseException:  # a failed start leaves nothing behind
             self.process.kill()
             self.process.wait(30)
@@ -96,7 +97,7 @@ class Server:
                 return json.loads(path.read_text())
         return None
 
-    def _sign_in(self, url: str) -> str:
+    def sign_in(self, url: str) -> str:
         request = urllib.request.Request(f"{url}api/status?token={TOKEN}")
         with urllib.request.urlopen(request, timeout=60) as answer:
             found = answer.headers.get_all("Set-Cookie")
