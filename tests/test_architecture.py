@@ -39,6 +39,7 @@ LAYERS = {
         "accounts",
         "limits",
         "_calls",
+        "_late",
         "_sdk",
         "downloads",
         "market_time",
