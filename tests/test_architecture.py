@@ -50,7 +50,7 @@ LAYERS = {
         "doorstep",
     },
     "data": {"historical", "quotes", "feed", "relay", "recordings", "queries", "truth"},
-    "drawing": {"charts", "chart_indicators", "_chart_scripts"},
+    "drawing": {"charts", "chart_figures", "chart_indicators", "chart_looks", "_chart_scripts"},
     "surface": {
         "scrub",
         "terminal",
