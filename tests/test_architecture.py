@@ -53,6 +53,7 @@ LAYERS = {
     "drawing": {"charts", "chart_figures", "chart_indicators", "chart_looks", "_chart_scripts"},
     "surface": {
         "scrub",
+        "warmup",
         "terminal",
         "relay_command",
         "widgets",
