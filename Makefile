@@ -7,10 +7,11 @@ BIN    := $(VENV)/bin
 # Most of a test run is waiting for real things, so three share two cores well.
 JOBS   ?= 3
 READY  := $(VENV)/.ready
+RESEARCH := $(VENV)/.research
 COMPILE := --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
-.PHONY: help setup lab test lint format bench lock browser clean
+.PHONY: help setup lab test lint format bench docs research lock browser clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -36,7 +37,7 @@ $(READY): requirements/lock.txt pyproject.toml $(wildcard extensions/kernel/*) $
 lab: $(READY) ## open JupyterLab at notebooks/00_start_here.ipynb, practice market connected
 	@$(BIN)/breeze-lab lab --folder notebooks $(ARGS)
 
-test: $(READY) browser ## run every test, three files at a time (about twelve minutes)
+test: $(READY) browser research ## run every test, three files at a time (about twelve minutes)
 	@$(BIN)/python tests/second_look.py -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY) ## ruff and mypy
@@ -50,6 +51,19 @@ bench: $(READY) ## run the benchmarks, quickly
 	@$(BIN)/python -m benchmarks practice --quick
 	@$(BIN)/python -m benchmarks relay --quick
 
+docs: $(READY) ## build the documentation into site/; open site/index.html
+	@$(BIN)/properdocs build --quiet --strict
+
+research: $(RESEARCH) ## add bt, for the notebook with the back-test (200 MB)
+
+$(RESEARCH): requirements/research.txt $(READY)
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r $< ; \
+	else \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $< ; \
+	fi
+	@touch $@
+
 # The browser tests need a Chromium. One that is installed is used; otherwise
 # Debian's as root, or Playwright's own download.
 browser: $(READY)
@@ -58,6 +72,7 @@ browser: $(READY)
 lock: ## pin all dependencies anew (needs uv)
 	@uv pip compile $(COMPILE) --extra dev --extra build --upgrade -o requirements/lock.txt
 	@uv pip compile $(COMPILE) --extra build -c requirements/lock.txt -o requirements/runtime.txt
+	@uv pip compile $(COMPILE) --extra research -c requirements/lock.txt --upgrade -o requirements/research.txt
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

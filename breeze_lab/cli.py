@@ -33,6 +33,8 @@ _NOTEBOOKS = (
     "03_live_ticks.ipynb",
     "04_indicators.ipynb",
     "05_nightly_report.ipynb",
+    "06_back_test.ipynb",
+    "07_data_pipeline.ipynb",
 )
 
 
