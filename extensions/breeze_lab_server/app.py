@@ -7,6 +7,7 @@ from typing import Any
 from jupyter_server.extension.application import ExtensionApp
 
 from breeze_lab_server import (
+    activity,
     callback,
     handlers,
     indicators,
@@ -32,6 +33,7 @@ class BreezeLabServer(ExtensionApp):
     leases: subscriptions.Leases
     keeper: jobs.Keeper
     worker: indicators.Worker
+    recording: activity.Recording
 
     def initialize_settings(self) -> None:
         """Make the supervisor; the relay itself is started by the first browser."""
@@ -41,6 +43,9 @@ class BreezeLabServer(ExtensionApp):
         assert self.serverapp is not None
         self.serverapp.io_loop.add_callback(self.keeper.start)
         self.worker = indicators.Worker(self.log)
+        times = self.settings["last_activity_times"]
+        self.recording = activity.Recording(self.supervisor, times, self.log)
+        self.serverapp.io_loop.add_callback(self.recording.start)
         # A page that was refused may still be named as the referrer of another request.
         known = self.settings.get("extra_log_scrub_param_keys") or []
         self.settings["extra_log_scrub_param_keys"] = [*known, *callback.SECRET_PARAMETERS]
@@ -88,4 +93,5 @@ class BreezeLabServer(ExtensionApp):
         self.leases.close()
         self.keeper.stop()
         self.worker.stop()
+        self.recording.stop()
         self.supervisor.stop()
