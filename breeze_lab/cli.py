@@ -23,7 +23,7 @@ from breeze_lab.errors import BreezeLabError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["main"]
+__all__ = ["copy_notebooks", "main"]
 
 _START = "00_start_here.ipynb"
 _NOTEBOOKS = (
@@ -174,10 +174,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _lab(options: argparse.Namespace, rest: list[str]) -> int:
     folder = (options.folder or Path("breeze-lab")).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in _NOTEBOOKS:
-        if not (folder / name).exists():
-            shutil.copy(_shipped_notebook(name), folder / name)
+    copy_notebooks(folder)
     runtime = settings.folders().runtime
     ours: list[str] = []
     environment = dict(os.environ)
@@ -222,6 +219,20 @@ def _warm_up() -> None:
         processes.ensure(settings.folders().runtime, "relay", "breeze_lab.relay")
     except BreezeLabError as exc:
         print(f"{type(exc).__name__}: {exc}", file=sys.stderr)
+
+
+def copy_notebooks(folder: Path) -> None:
+    """Put the shipped notebooks into a folder, made if missing; what is there stays as it is.
+
+    Raises
+    ------
+    BreezeLabError
+        The installation lacks one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _NOTEBOOKS:
+        if not (folder / name).exists():
+            shutil.copy(_shipped_notebook(name), folder / name)
 
 
 def _shipped_notebook(name: str) -> Path:
