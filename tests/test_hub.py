@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tornado.httputil import HTTPHeaders
 from traitlets.config import PyFileConfigLoader
 
 from breeze_lab import clock
-from breeze_lab_server import single_user
+from breeze_lab_server import pages, single_user
 
 ROOT = Path(__file__).parent.parent
 HUB = ROOT / "docker" / "hub"
@@ -222,6 +223,21 @@ def test_images_have_a_user_a_health_check_and_fixed_bases():
     assert ignored.index("docker/hub/secrets") > ignored.index("!docker/hub")
 
 
+@pytest.mark.parametrize("name", ["hub.txt", "hub-user.txt"])
+def test_the_hub_is_pinned_by_hash_and_by_what_is_tested(name):
+    """Hashes for all, no address, and no other version of anything that the lock has, too."""
+    texts = {one: (ROOT / "requirements" / one).read_text() for one in (name, "lock.txt")}
+    pins = {
+        one: dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE))
+        for one, text in texts.items()
+    }
+    assert pins[name]["jupyterhub"].startswith("6.")
+    assert "://" not in texts[name]
+    assert texts[name].count("--hash=sha256:") >= len(pins[name])
+    both = pins[name].keys() & pins["lock.txt"].keys()
+    assert {one: pins[name][one] for one in both} == {one: pins["lock.txt"][one] for one in both}
+
+
 def test_the_proxy_is_pinned_by_hash_and_names_no_address():
     """Every package of the proxy has a hash, and none says where it comes from."""
     lock = json.loads((HUB / "proxy" / "package-lock.json").read_text())
@@ -270,3 +286,22 @@ def test_the_vault_key_leaves_the_environment(tmp_path, monkeypatch):
     finally:
         path.unlink()
         path.parent.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("trusted", "told", "scheme"),
+    [
+        (True, "https,http", "https"), (True, "https", "https"), (True, "", "http"),
+        (True, "javascript", "http"), (False, "https,http", "http"),
+    ],
+)  # fmt: skip
+def test_the_scheme_is_the_browser_s(trusted, told, scheme):
+    """Of several proxies the first one's, when the server trusts what they say."""
+    headers = HTTPHeaders({"X-Forwarded-Proto": told} if told else {})
+    handler = pages.LoginHandler()
+    handler.request = types.SimpleNamespace(
+        headers=headers, protocol="http", host="lab.example.com"
+    )
+    handler.serverapp = types.SimpleNamespace(trust_xheaders=trusted)
+    handler.base_url = "/user/alice/"
+    assert handler.callback == f"{scheme}://lab.example.com/user/alice/breeze-lab/callback"
