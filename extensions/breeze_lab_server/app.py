@@ -13,9 +13,11 @@ from breeze_lab_server import (
     jobs,
     login,
     openapi,
+    passing,
     prices,
     scheduling,
     search,
+    shares,
     subscriptions,
     truth,
 )
@@ -32,6 +34,7 @@ class BreezeLabServer(ExtensionApp):
     leases: subscriptions.Leases
     keeper: jobs.Keeper
     worker: indicators.Worker
+    passage: passing.Passage
 
     def initialize_settings(self) -> None:
         """Make the supervisor; the relay itself is started by the first browser."""
@@ -41,6 +44,7 @@ class BreezeLabServer(ExtensionApp):
         assert self.serverapp is not None
         self.serverapp.io_loop.add_callback(self.keeper.start)
         self.worker = indicators.Worker(self.log)
+        self.passage = passing.Passage(self.log)
         # A page that was refused may still be named as the referrer of another request.
         known = self.settings.get("extra_log_scrub_param_keys") or []
         self.settings["extra_log_scrub_param_keys"] = [*known, *callback.SECRET_PARAMETERS]
@@ -72,6 +76,8 @@ class BreezeLabServer(ExtensionApp):
                 *indicators.routes(self.worker),
                 *login.routes(),
                 *jobs.routes(),
+                *shares.routes(self.passage),
+                *passing.routes(self.passage),
             ]
         )
         assert self.serverapp is not None
@@ -88,4 +94,5 @@ class BreezeLabServer(ExtensionApp):
         self.leases.close()
         self.keeper.stop()
         self.worker.stop()
+        self.passage.stop()
         self.supervisor.stop()
