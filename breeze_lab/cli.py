@@ -62,12 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.verb == "lab":
             return _lab(options, rest)
         if options.verb == "stop":
-            for name in ("jobs", "relay", "practice", "keeper"):
+            for name in ("shares", "jobs", "relay", "practice", "keeper"):
                 _stop(settings.folders().runtime, name)
             return 0
         verb = {
             "relay": relay_command.run, "doctor": _doctor, "master": _master,
             "recordings": _recordings, "jobs": _jobs,
+            "shares": _shares,
         }.get(options.verb)  # fmt: skip
         if verb is not None:
             return verb(options)
@@ -159,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("history", help="list, price, fetch, verify or forget bars", add_help=False)
     relay_command.add_options(verbs.add_parser("relay", help="look at the live feed's process"))
     _jobs_options(verbs.add_parser("jobs", help="notebooks that run by themselves"))
+    _shares_options(verbs.add_parser("shares", help="links through which others look"))
     recorded = verbs.add_parser(
         "recordings", help="list, convert, check, compare or keep recorded days"
     )
@@ -285,6 +287,18 @@ def _jobs_options(parser: argparse.ArgumentParser) -> None:
 
 def _jobs(options: argparse.Namespace) -> int:
     from breeze_lab.jobs import command
+
+    return command.run(options)
+
+
+def _shares_options(parser: argparse.ArgumentParser) -> None:
+    from breeze_lab.shares import command
+
+    command.add_options(parser)
+
+
+def _shares(options: argparse.Namespace) -> int:
+    from breeze_lab.shares import command
 
     return command.run(options)
 

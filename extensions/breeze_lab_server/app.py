@@ -14,9 +14,11 @@ from breeze_lab_server import (
     jobs,
     login,
     openapi,
+    passing,
     prices,
     scheduling,
     search,
+    shares,
     subscriptions,
     truth,
 )
@@ -34,6 +36,7 @@ class BreezeLabServer(ExtensionApp):
     keeper: jobs.Keeper
     worker: indicators.Worker
     recording: activity.Recording
+    passage: passing.Passage
 
     def initialize_settings(self) -> None:
         """Make the supervisor; the relay itself is started by the first browser."""
@@ -46,6 +49,7 @@ class BreezeLabServer(ExtensionApp):
         times = self.settings["last_activity_times"]
         self.recording = activity.Recording(self.supervisor, times, self.log)
         self.serverapp.io_loop.add_callback(self.recording.start)
+        self.passage = passing.Passage(self.log)
         # A page that was refused may still be named as the referrer of another request.
         known = self.settings.get("extra_log_scrub_param_keys") or []
         self.settings["extra_log_scrub_param_keys"] = [*known, *callback.SECRET_PARAMETERS]
@@ -77,6 +81,8 @@ class BreezeLabServer(ExtensionApp):
                 *indicators.routes(self.worker),
                 *login.routes(),
                 *jobs.routes(),
+                *shares.routes(self.passage),
+                *passing.routes(self.passage),
             ]
         )
         assert self.serverapp is not None
@@ -94,4 +100,5 @@ class BreezeLabServer(ExtensionApp):
         self.keeper.stop()
         self.worker.stop()
         self.recording.stop()
+        self.passage.stop()
         self.supervisor.stop()
