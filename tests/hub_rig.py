@@ -66,6 +66,7 @@ class Hub:
             "HUB_DATA": str(data),
             "HUB_SECRETS": str(keys),
             "HUB_PUBLIC_URL": self.url,
+            "HUB_ADDRESS": self.url,
             "HUB_BIND_URL": f"http://127.0.0.1:{hub}",
             "HUB_CONNECT_URL": f"http://127.0.0.1:{hub}",
             "HUB_PROXY_API": f"http://127.0.0.1:{api}",
@@ -276,7 +277,10 @@ class Person:
         ) as channel:  # fmt: skip
             channel.send(json.dumps(sent))
             while True:
-                said = json.loads(channel.recv(max(0.1, deadline - time.monotonic())))
+                frame = channel.recv(max(0.1, deadline - time.monotonic()))
+                if isinstance(frame, bytes):
+                    continue  # a widget's, with what it shows
+                said = json.loads(frame)
                 if said["parent_header"].get("msg_id") != sent["header"]["msg_id"]:
                     continue
                 kind, content = said["msg_type"], said["content"]

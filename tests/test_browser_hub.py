@@ -333,6 +333,44 @@ def test_the_lead_runs_servers_and_opens_none(hub, alice, bob):
     assert answer.status_code in (403, 404), answer.url
 
 
+# -- a link ---------------------------------------------------------------------
+
+
+def test_a_link_of_hers_shows_him_the_chart_and_nothing_else(hub, alice, bob, kernels, tokens):
+    """He opens it signed in as himself, a stranger without any login; nothing beside it opens."""
+    url = alice.run(
+        kernels["alice"],
+        "breeze_lab.login_practice()\n"
+        "link = breeze_lab.share(breeze_lab.candles('RELIANCE', '1m'), expires='1d')\n"
+        "print(link.url)",
+    ).strip()
+    assert url.startswith(f"{alice.base}breeze-lab/s/")
+    name = url.rpartition("/")[2]
+    with chromium() as browser:
+        for who in ("bob", None):
+            window = Window(browser, hub, who)
+            if who:
+                window.log_in()
+            answer = window.page.goto(url)
+            assert answer.status == 200
+            window.page.wait_for_selector(f"{CHART}[data-state=live]", timeout=120_000)
+            window.page.screenshot(path=SHOTS / f"hub-link-{who}.png")
+            window.context.close()
+    # What he has of his own, and the link's id, open nothing of hers.
+    his = {
+        "jar": list(bob.web.cookies), "own": bob.token(), "server": name,
+        "kernel": kernels["alice"],
+    }  # fmt: skip
+    routes = [*our_routes(alice), ("GET", f"breeze-lab/api/status?token={name}")]
+    assert let_in(bob, alice, [one for one in routes if one[0] == "GET"], his) == []
+    refused = [("GET", "breeze-lab/api/shares"), ("DELETE", "breeze-lab/api/shares?name=a")]
+    assert let_in(bob, alice, refused, his) == []
+    assert bob.request("GET", f"{bob.base}breeze-lab/s/{name}").status_code == 404, "it is hers"
+    assert bob.request("GET", url).status_code == 200
+    alice.run(kernels["alice"], "link.revoke()")
+    until(lambda: bob.request("GET", url).status_code == 404, "the link's end")
+
+
 # -- in one's own server --------------------------------------------------------
 
 

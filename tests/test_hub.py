@@ -264,7 +264,8 @@ def test_the_vault_key_leaves_the_environment(tmp_path, monkeypatch):
     """It is in a file that only this person reads, another for another home, and nowhere else."""
     given = {
         "BREEZE_LAB_HUB_VAULT_KEY": "k" * 64, "HOME": str(tmp_path),
-        "JUPYTERHUB_ROOT_DIR": str(tmp_path / "notebooks"), "JUPYTER_CONFIG_PATH": "/etc/theirs",
+        "JUPYTERHUB_ROOT_DIR": str(tmp_path / "notebooks"),
+        "JUPYTERHUB_PUBLIC_URL": "https://lab.example.com/user/alice/", "JUPYTER_CONFIG_PATH": "/etc/theirs",
     }  # fmt: skip
     environment = dict(given)
     single_user.prepare(environment)
@@ -275,6 +276,8 @@ def test_the_vault_key_leaves_the_environment(tmp_path, monkeypatch):
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
         assert "k" * 64 not in repr(environment)
         assert (tmp_path / "notebooks" / "00_start_here.ipynb").exists()
+        links = "https://lab.example.com/user/alice/breeze-lab"
+        assert environment["BREEZE_LAB_SHARE_URL"] == links
         assert environment["JUPYTER_CONFIG_PATH"].endswith(os.pathsep + "/etc/theirs")
         other = dict(given) | {"HOME": str(tmp_path / "other")}
         single_user.prepare(other)

@@ -39,6 +39,9 @@ c.JupyterHub.hub_bind_url = os.environ.get("HUB_BIND_URL", "http://0.0.0.0:8081"
 c.JupyterHub.hub_connect_url = os.environ.get("HUB_CONNECT_URL", "http://hub:8081")
 c.JupyterHub.db_url = f"sqlite:///{DATA / 'jupyterhub.sqlite'}"
 c.JupyterHub.cookie_secret = hashlib.sha256(secret("hub_cookie_secret").encode()).digest()
+# As browsers know it, for links that people send each other.
+if os.environ.get("HUB_ADDRESS"):
+    c.JupyterHub.public_url = os.environ["HUB_ADDRESS"].rstrip("/") + "/"
 # A user's page could otherwise act on another's server: one origin, one trust (docs/hub.md).
 if os.environ.get("HUB_SUBDOMAIN_HOST"):
     c.JupyterHub.subdomain_host = os.environ["HUB_SUBDOMAIN_HOST"]

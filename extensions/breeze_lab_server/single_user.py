@@ -40,6 +40,9 @@ def prepare(environment: MutableMapping[str, str]) -> None:
     root = environment.get("JUPYTERHUB_ROOT_DIR")
     if root:
         cli.copy_notebooks(Path(root).expanduser())
+    public = environment.get("JUPYTERHUB_PUBLIC_URL")
+    if public:
+        environment.setdefault("BREEZE_LAB_SHARE_URL", f"{public.rstrip('/')}/breeze-lab")
     # The settings of `breeze-lab lab`: no news prompt, none of Panel's server extension.
     light = str(Path(breeze_lab.__file__).parent / "jupyter")
     known = environment.get("JUPYTER_CONFIG_PATH")
