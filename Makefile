@@ -66,7 +66,7 @@ lock: ## pin all dependencies anew (needs uv)
 	@$(BIN)/python tests/hub_environment.py
 	@touch $@
 
-hub: .hub/.ready browser ## test the Hub: JupyterHub, its proxy, two people in Chromium (about five minutes)
+hub: .hub/.ready browser ## test the Hub: JupyterHub, its proxy, two people in Chromium (about eight minutes)
 	@$(BIN)/python -m pytest -m hub $(ARGS)
 
 clean: ## remove what the targets made
