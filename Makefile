@@ -8,10 +8,10 @@ BIN    := $(VENV)/bin
 JOBS   ?= 3
 READY  := $(VENV)/.ready
 RESEARCH := $(VENV)/.research
-COMPILE := --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes \
+COMPILE := --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
-.PHONY: help setup lab test lint format bench docs research lock browser clean
+.PHONY: help setup lab test lint format bench docs research lock browser hub clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -70,9 +70,19 @@ browser: $(READY)
 	@$(BIN)/python tests/chromium.py --install
 
 lock: ## pin all dependencies anew (needs uv)
-	@uv pip compile $(COMPILE) --extra dev --extra build --upgrade -o requirements/lock.txt
-	@uv pip compile $(COMPILE) --extra build -c requirements/lock.txt -o requirements/runtime.txt
-	@uv pip compile $(COMPILE) --extra research -c requirements/lock.txt --upgrade -o requirements/research.txt
+	@uv pip compile $(COMPILE) pyproject.toml --extra dev --extra build --upgrade -o requirements/lock.txt
+	@uv pip compile $(COMPILE) pyproject.toml --extra build -c requirements/lock.txt -o requirements/runtime.txt
+	@uv pip compile $(COMPILE) pyproject.toml --extra research -c requirements/lock.txt --upgrade -o requirements/research.txt
+	@uv pip compile $(COMPILE) requirements/hub.in -c requirements/lock.txt --upgrade -o requirements/hub.txt
+	@echo jupyterhub | uv pip compile $(COMPILE) - -c requirements/lock.txt -c requirements/hub.txt -o requirements/hub-user.txt
+
+# A JupyterHub and its proxy in .hub, beside what is tested everywhere; needs Node.js and npm.
+.hub/.ready: requirements/hub.txt docker/hub/proxy/package-lock.json $(READY)
+	@$(BIN)/python tests/hub_environment.py
+	@touch $@
+
+hub: .hub/.ready browser ## test the Hub: JupyterHub, its proxy, two people in Chromium (about eight minutes)
+	@$(BIN)/python -m pytest -m hub $(ARGS)
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .hub dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from breeze_lab.lab import candles, history, master, quote, search, status
     from breeze_lab.queries import sql
     from breeze_lab.session import login, login_practice, logout
+    from breeze_lab.shares.face import share, shares
     from breeze_lab.streaming import stream
 
 __version__ = "0.1.0"
@@ -40,6 +41,8 @@ __all__ = [
     "quote",
     "schedule",
     "search",
+    "share",
+    "shares",
     "sql",
     "status",
     "stream",
@@ -53,6 +56,8 @@ _ROOM_OF = {
     "quote": "lab",
     "schedule": "jobs.face",
     "search": "lab",
+    "share": "shares.face",
+    "shares": "shares.face",  # the module of that name can be called, too
     "sql": "queries",
     "status": "lab",
     "login": "session",

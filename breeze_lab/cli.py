@@ -23,7 +23,7 @@ from breeze_lab.errors import BreezeLabError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["main"]
+__all__ = ["copy_notebooks", "main"]
 
 _START = "00_start_here.ipynb"
 _NOTEBOOKS = (
@@ -64,12 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.verb == "lab":
             return _lab(options, rest)
         if options.verb == "stop":
-            for name in ("jobs", "relay", "practice", "keeper"):
+            for name in ("shares", "jobs", "relay", "practice", "keeper"):
                 _stop(settings.folders().runtime, name)
             return 0
         verb = {
             "relay": relay_command.run, "doctor": _doctor, "master": _master,
             "recordings": _recordings, "jobs": _jobs,
+            "shares": _shares,
         }.get(options.verb)  # fmt: skip
         if verb is not None:
             return verb(options)
@@ -161,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("history", help="list, price, fetch, verify or forget bars", add_help=False)
     relay_command.add_options(verbs.add_parser("relay", help="look at the live feed's process"))
     _jobs_options(verbs.add_parser("jobs", help="notebooks that run by themselves"))
+    _shares_options(verbs.add_parser("shares", help="links through which others look"))
     recorded = verbs.add_parser(
         "recordings", help="list, convert, check, compare or keep recorded days"
     )
@@ -176,10 +178,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _lab(options: argparse.Namespace, rest: list[str]) -> int:
     folder = (options.folder or Path("breeze-lab")).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in _NOTEBOOKS:
-        if not (folder / name).exists():
-            shutil.copy(_shipped_notebook(name), folder / name)
+    copy_notebooks(folder)
     runtime = settings.folders().runtime
     ours: list[str] = []
     environment = dict(os.environ)
@@ -224,6 +223,20 @@ def _warm_up() -> None:
         processes.ensure(settings.folders().runtime, "relay", "breeze_lab.relay")
     except BreezeLabError as exc:
         print(f"{type(exc).__name__}: {exc}", file=sys.stderr)
+
+
+def copy_notebooks(folder: Path) -> None:
+    """Put the shipped notebooks into a folder, made if missing; what is there stays as it is.
+
+    Raises
+    ------
+    BreezeLabError
+        The installation lacks one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _NOTEBOOKS:
+        if not (folder / name).exists():
+            shutil.copy(_shipped_notebook(name), folder / name)
 
 
 def _shipped_notebook(name: str) -> Path:
@@ -276,6 +289,18 @@ def _jobs_options(parser: argparse.ArgumentParser) -> None:
 
 def _jobs(options: argparse.Namespace) -> int:
     from breeze_lab.jobs import command
+
+    return command.run(options)
+
+
+def _shares_options(parser: argparse.ArgumentParser) -> None:
+    from breeze_lab.shares import command
+
+    command.add_options(parser)
+
+
+def _shares(options: argparse.Namespace) -> int:
+    from breeze_lab.shares import command
 
     return command.run(options)
 

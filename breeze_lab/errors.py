@@ -26,6 +26,7 @@ __all__ = [
     "LoginError",
     "MasterError",
     "NoSuchJob",
+    "NoSuchShare",
     "NotLoggedIn",
     "OrdersRefused",
     "PriceNotConfirmed",
@@ -36,6 +37,7 @@ __all__ = [
     "ScheduleError",
     "SessionExpired",
     "SettingsError",
+    "ShareError",
     "SqlError",
     "SubscriptionRefused",
     "VaultError",
@@ -105,6 +107,14 @@ class ScheduleError(BreezeLabError):
 
 class NoSuchJob(ScheduleError):
     """No job, or no run of one, has this name."""
+
+
+class ShareError(BreezeLabError):
+    """Something cannot be shared, or not like this."""
+
+
+class NoSuchShare(ShareError):
+    """No link that counts has this name."""
 
 
 class LoginError(BreezeLabError):

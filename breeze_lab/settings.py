@@ -16,6 +16,7 @@ from breeze_lab.errors import SettingsError
 
 __all__ = [
     "ICICI", "MAX_CANDLES_PER_CALL", "Endpoints", "Folders", "folders", "on_hub", "orders_allowed",
+    "private",
 ]  # fmt: skip
 
 #: The broker silently cuts an answer to its newest 1,000 candles.
@@ -122,7 +123,7 @@ class Folders:
         Every process of the user finds the same.
         """
         digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
-        return _private(Path(tempfile.gettempdir()) / f"breeze-lab-{os.getuid()}-{digest}")
+        return private(Path(tempfile.gettempdir()) / f"breeze-lab-{os.getuid()}-{digest}")
 
 
 def folders() -> Folders:
@@ -134,15 +135,15 @@ def folders() -> Folders:
     home = os.environ.get("BREEZE_LAB_HOME")
     if home:
         base = Path(home).expanduser().absolute()
-        return Folders(*(_private(base / name) for name in ("runtime", "cache", "data")))
+        return Folders(*(private(base / name) for name in ("runtime", "cache", "data")))
     from jupyter_core.paths import jupyter_runtime_dir  # noqa: PLC0415 - not needed with a home set
 
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     return Folders(
-        _private(Path(jupyter_runtime_dir()) / "breeze-lab"),
-        _private(cache / "breeze-lab"),
-        _private(data / "breeze-lab"),
+        private(Path(jupyter_runtime_dir()) / "breeze-lab"),
+        private(cache / "breeze-lab"),
+        private(data / "breeze-lab"),
     )
 
 
@@ -179,7 +180,14 @@ def _first_environment() -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in text.split("\0") if "=" in entry)
 
 
-def _private(path: Path) -> Path:
+def private(path: Path) -> Path:
+    """Return a folder of this user's that nobody else may enter, made if missing.
+
+    Raises
+    ------
+    SettingsError
+        It is there and belongs to somebody else.
+    """
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     info = path.stat()
     if info.st_uid != os.getuid():

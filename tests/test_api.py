@@ -405,6 +405,8 @@ TRIES = {
     "forgetKeys": ("?broker=icici", None), "pasteSession": ("", {"text": "nothing"}),
     "jobs": ("", None), "run": ("?run=1", None), "doJob": ("", {"do": "retry", "run": 1}),
     "loginPractice": ("", {}), "indicatorCatalogue": ("", None), "confirmAccount": ("", {"serial": "none"}),
+    "shares": ("", None), "shareChart": ("", {"config": {}, "figure": {}, "bars": [[]] * 6}),
+    "revokeShare": ("?name=none", None),
 }  # fmt: skip
 #: Ends the session the others need; tried by tests/test_login_callback.py.
 LEFT_OUT = {"logout"}
@@ -426,7 +428,11 @@ def differences(doc, routes, base):
             continue  # jupyter-scheduler's contract, not ours to document
         path = route["pattern"].removesuffix("$").removesuffix("/?").replace("\\-", "-")
         path = (
-            path.replace("\\.", ".").replace(r"([\w.-]+)", "{name}").replace("([\\w-.]+)", "{name}")
+            path.replace("\\.", ".")
+            .replace(r"([\w.-]+)", "{name}")
+            .replace("([\\w-.]+)", "{name}")
+            .replace("([^/]*)", "{id}")
+            .replace("(.*)", "{id}")
         )
         live |= {(path.removeprefix(base), m) for m in route["methods"] if m != "HEAD"}
     return sorted(told ^ live)

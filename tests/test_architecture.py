@@ -71,6 +71,8 @@ LAYERS = {
         "history_price",
         "jobs",
         "schedule_magic",
+        "shares",
+        "share_magic",
         "cli",
         "dashboards",
         "__init__",
@@ -296,7 +298,9 @@ def test_the_check_catches_a_heavy_import():
     assert "numpy" in modules_loaded_by("import numpy") & set(HEAVY)
 
 
-@pytest.mark.parametrize("module", ["breeze_lab.relay.__main__", "breeze_lab_server"])
+@pytest.mark.parametrize(
+    "module", ["breeze_lab.relay.__main__", "breeze_lab_server", "breeze_lab.shares.__main__"]
+)
 def test_processes_without_a_screen_load_no_drawing(module):
     """The relay and the server extension never load Bokeh, ipywidgets or pandas."""
     loaded = run(f"import sys, {module}\nprint(*{{m.split('.')[0] for m in sys.modules}})").split()

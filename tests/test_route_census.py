@@ -31,13 +31,17 @@ c.ServerApp.authorizer_class = Picky
 
 #: What stands for a group in a route's pattern.
 SAMPLES = {
-    r"([\w.-]+)": "lab.js", r"(\d+)": "1",
+    r"([\w.-]+)": "lab.js", r"(\d+)": "1", r"([^/]*)": "A" * 32, r"(.*)": "A" * 32,
     r"([0-9a-f-]{36})": "6f1d3c1e-9a52-4f0e-8c41-0a7a5f2d9b11",
 }  # fmt: skip
 
 #: The broker's page posts here from its own origin, and a redirect of it is nobody's XHR: nothing
 #: is believed without the nonce of a login under way (tests/test_login_callback.py).
 FROM_ELSEWHERE = {"CallbackHandler"}
+
+#: Share links are for people without a login: 192 random bits in the address let them in, and to
+#: every other address they are not there, the owner's requests included (tests/test_shares.py).
+PUBLIC = {"SharedPage", "SharedFeed"}
 
 REFUSED = {401, 403, 404, 405}
 CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
@@ -191,7 +195,8 @@ def test_the_census_sees_the_routes_there_are(census):
         "TruthHandler",
     } <= handlers
     sockets = [route["handler"] for route in census.routes if route["socket"]]
-    assert sockets == ["FeedHandler", "IndicatorsHandler"]
+    assert set(sockets) >= {"FeedHandler", "IndicatorsHandler", "SharedFeed"}
+    assert handlers >= PUBLIC
     assert len(census.routes) >= 29
     form = {route["handler"] for route in census.routes if "/scheduler/" in route["pattern"]}
     assert {"DefinitionsHandler", "FromDefinitionHandler", "BatchHandler"} <= form
@@ -201,7 +206,12 @@ def test_every_address_leads_to_its_route(census):
     """The owner is let in everywhere, so that a refusal is one and no misspelt address."""
     for route in census.routes:
         headers = {"Authorization": f"token {TOKEN}"}
-        if "GET" in route["methods"] and not route["socket"]:
+        if route["handler"] in PUBLIC:
+            answer = (
+                census.knock(route, {}) if route["socket"] else census.ask(route, "GET", headers)[0]
+            )
+            assert answer == 404, route
+        elif "GET" in route["methods"] and not route["socket"]:
             status, _, _ = census.ask(route, "GET", headers)
             assert (
                 status in (200, 400, 503)

@@ -47,6 +47,11 @@ BUNDLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...], str]]] = {
         ("session", "truth"),
         "export default { render: render_truth };",
     ),
+    "viewer": (
+        ("0_page", "1_bars", "2_viewer", "3_plot", "3_indicators", "4_chart", "5_viewer"),
+        ("session", "chart", "indicators", "viewer"),
+        "view();",
+    ),
     "lab": (
         ("0_page", "0_session", "1_bars", "2_feed", "5_search", "6_login", "7_watchlist", "8_lab"),
         ("session", "search", "login", "lab"),

@@ -201,6 +201,11 @@ class LiveChart(anywidget.AnyWidget):
 
         return frame.join(compute(whole, self.indicators))
 
+    @property
+    def fetched(self) -> tuple[DataFrame, int, float]:
+        """The history as it was fetched, how many of its bars are hidden, and when (Unix s)."""
+        return self._history, self._hidden, self._fetched_s
+
     def close(self) -> None:
         """Take the chart off the page and end its subscription."""
         self._stop_comm_feed()

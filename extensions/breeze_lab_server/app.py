@@ -7,15 +7,18 @@ from typing import Any
 from jupyter_server.extension.application import ExtensionApp
 
 from breeze_lab_server import (
+    activity,
     callback,
     handlers,
     indicators,
     jobs,
     login,
     openapi,
+    passing,
     prices,
     scheduling,
     search,
+    shares,
     subscriptions,
     truth,
 )
@@ -32,6 +35,8 @@ class BreezeLabServer(ExtensionApp):
     leases: subscriptions.Leases
     keeper: jobs.Keeper
     worker: indicators.Worker
+    recording: activity.Recording
+    passage: passing.Passage
 
     def initialize_settings(self) -> None:
         """Make the supervisor; the relay itself is started by the first browser."""
@@ -41,6 +46,10 @@ class BreezeLabServer(ExtensionApp):
         assert self.serverapp is not None
         self.serverapp.io_loop.add_callback(self.keeper.start)
         self.worker = indicators.Worker(self.log)
+        times = self.settings["last_activity_times"]
+        self.recording = activity.Recording(self.supervisor, times, self.log)
+        self.serverapp.io_loop.add_callback(self.recording.start)
+        self.passage = passing.Passage(self.log)
         # A page that was refused may still be named as the referrer of another request.
         known = self.settings.get("extra_log_scrub_param_keys") or []
         self.settings["extra_log_scrub_param_keys"] = [*known, *callback.SECRET_PARAMETERS]
@@ -72,6 +81,8 @@ class BreezeLabServer(ExtensionApp):
                 *indicators.routes(self.worker),
                 *login.routes(),
                 *jobs.routes(),
+                *shares.routes(self.passage),
+                *passing.routes(self.passage),
             ]
         )
         assert self.serverapp is not None
@@ -88,4 +99,6 @@ class BreezeLabServer(ExtensionApp):
         self.leases.close()
         self.keeper.stop()
         self.worker.stop()
+        self.recording.stop()
+        self.passage.stop()
         self.supervisor.stop()

@@ -182,8 +182,7 @@ class CallbackHandler(Page):
         request decide.
         """
         origin = self.request.headers.get("Origin", "")
-        ours = f"{self.request.protocol}://{self.request.host}"
-        if origin.lower() not in {"null", ours.lower(), *signin.broker_origins()}:
+        if origin.lower() not in {"null", self.origin.lower(), *signin.broker_origins()}:
             raise _Refused(
                 HTTPStatus.FORBIDDEN, "Not from the broker",
                 "Another website tried to log this Lab in. Nothing was changed.",

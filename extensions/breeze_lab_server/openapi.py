@@ -217,10 +217,27 @@ def _paths() -> dict[str, Any]:
             "doJob", "Cancel or retry a run; run, pause, resume or remove a job.", "Did",
             body="Do", errors=(400, 404, 413, 503),
         )},
+        "shares": {
+            "get": _operation("shares", "The share links that count.", "Shares", errors=(503,)),
+            "post": _operation(
+                "shareChart", "Make a link of a chart. Its address is `path` behind this server's; "
+                "it is told once.", "Shared", body="NewShare", status=(201,), errors=(400, 413),
+            ),
+            "delete": _operation(
+                "revokeShare", "Withdraw a link; its viewers are cut off within a second.",
+                "Revoked", [_query("name", {"type": "string"}, "Which.", needed=True)],
+                errors=(404,),
+            ),
+        },
     }  # fmt: skip
     name = {"in": "path", "name": "name", "required": True, "schema": {"type": "string"}}
+    token = {"in": "path", "name": "id", "required": True, "schema": {"type": "string"}}
     page: Final = "text/html"
     pages = {
+        "s/{id}": {"get": _public("sharedPage", "What a share link shows; no login, the id lets "
+                                  "in. Anything else about it is not here.", [token], (200,))},
+        "s/{id}/feed": {"get": _public("sharedFeed", "A websocket that a share link's page hears; "
+                                       "whatever is sent into it is dropped.", [token], (101,))},
         "static/{name}": {"get": _operation("file", "BokehJS and JupyterLab's panel.", "", [name],
                                             kind="text/javascript", errors=(404,))},
         "jobs": {"get": _operation("jobsPage", "What runs, its log, retry and cancel.", "",
@@ -244,6 +261,15 @@ def _paths() -> dict[str, Any]:
 
 def _query(name: str, schema: dict[str, Any], text: str, *, needed: bool = False) -> dict[str, Any]:
     return {"in": "query", "name": name, "required": needed, "schema": schema, "description": text}
+
+
+def _public(
+    name: str, text: str, parameters: list[dict[str, Any]], status: tuple[int, ...]
+) -> dict[str, Any]:
+    """Return an operation that wants no login; whoever may not gets 404, or 429 for guessing."""
+    found = _operation(name, text, "", parameters, kind="", status=status, errors=(404, 429))
+    del found["responses"]["403"]
+    return {**found, "security": []}
 
 
 def _operation(

@@ -41,6 +41,7 @@ class LoginHandler:
     request: Any
     current_user: Any
     base_url: str
+    serverapp: Any
     get_query_argument: Any
     set_header: Any
     set_status: Any
@@ -56,9 +57,20 @@ class LoginHandler:
         return str(self.current_user.username)
 
     @property
+    def origin(self) -> str:
+        """Scheme and host as the browser knows this server.
+
+        Behind a Hub two proxies tell the scheme, ``https, http``, the browser's first; what the
+        request itself says is the last one.
+        """
+        told = self.request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
+        trusted = self.serverapp.trust_xheaders and told in ("http", "https")
+        return f"{told if trusted else self.request.protocol}://{self.request.host}"
+
+    @property
     def callback(self) -> str:
         """The callback's address as this request came in: what to register with the broker."""
-        return f"{self.request.protocol}://{self.request.host}{self.base_url}breeze-lab/callback"
+        return f"{self.origin}{self.base_url}breeze-lab/callback"
 
     @property
     def cookie_name(self) -> str:

@@ -23,10 +23,12 @@ from breeze_lab.errors import (
     InstrumentNotFound,
     LoginError,
     NoSuchJob,
+    NoSuchShare,
     RateLimited,
     RequestError,
     ScheduleError,
     SettingsError,
+    ShareError,
     SubscriptionRefused,
 )
 
@@ -44,6 +46,8 @@ _STATUS: Final[tuple[tuple[type[BreezeLabError], HTTPStatus], ...]] = (
     (InstrumentError, HTTPStatus.BAD_REQUEST),
     (NoSuchJob, HTTPStatus.NOT_FOUND),
     (ScheduleError, HTTPStatus.BAD_REQUEST),
+    (NoSuchShare, HTTPStatus.NOT_FOUND),
+    (ShareError, HTTPStatus.BAD_REQUEST),
     (SettingsError, HTTPStatus.BAD_REQUEST),
     (LoginError, HTTPStatus.CONFLICT),
     (SubscriptionRefused, HTTPStatus.CONFLICT),

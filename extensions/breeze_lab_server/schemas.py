@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from breeze_lab.jobs.records import ENDS
+from breeze_lab.shares.links import CLASSES
 
 __all__ = ["SCHEMAS", "ref"]
 
@@ -266,4 +267,24 @@ SCHEMAS: Final[dict[str, Any]] = {
         optional=("run", "job"),
     ),
     "Did": _map({"run": _or_null("integer")}),
+    "Shares": _map({"shares": _list(ref("Share"))}),
+    "Share": _map(
+        {
+            "name": _TEXT, "title": _TEXT, "source": _TEXT, "kind": {"enum": ["chart", "document"]},
+            "data": {"enum": list(CLASSES)}, "key": _TEXT, "made": _TIME, "expires": _TIME,
+            "opened": _COUNT,
+        }
+    ),
+    "Shared": _map({"share": ref("Share"), "path": _TEXT}),
+    "NewShare": _map(
+        {
+            "config": {"type": "object"}, "figure": {"type": "object"},
+            "bars": {**_list(_list({"type": "number"})), "minItems": 6, "maxItems": 6},
+            "base": {"type": ["array", "null"], "items": {"type": "number"}},
+            "indicators": _list(_TEXT), "data": {"enum": ["auto", *CLASSES]},
+            "expires": {"type": "string", "description": "`30m`, `12h`, `7d`; at most 90 days."},
+        },
+        optional=("base", "indicators", "data", "expires"),
+    ),
+    "Revoked": _map({"revoked": _TEXT}),
 }  # fmt: skip

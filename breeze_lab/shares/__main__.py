@@ -1,0 +1,98 @@
+"""Run the viewer's server: ``python -m breeze_lab.shares``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from logging.handlers import RotatingFileHandler
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from breeze_lab import __version__, processes, settings
+from breeze_lab.errors import ShareError
+from breeze_lab.shares.book import Book, folder
+from breeze_lab.shares.viewer import Viewer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+_LOOK_S: Final = 10.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until a signal, or until no link has counted for a while; return the exit status."""
+    parser = argparse.ArgumentParser(prog="breeze-lab shares serve")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--prefix", default="/", help="what the addresses begin with")
+    parser.add_argument("--origin", action="append", default=[], help="of a page that may listen")
+    parser.add_argument("--idle-exit", type=float, default=900.0, help="seconds without any link")
+    options = parser.parse_args(argv)
+    runtime = settings.folders().runtime
+    try:
+        with processes.claim(runtime, "shares"):
+            home = folder()
+            logging.basicConfig(
+                level=logging.INFO, format="%(asctime)s %(message)s",
+                handlers=[RotatingFileHandler(home / "viewer.log", maxBytes=2**20, backupCount=2)],
+            )  # fmt: skip
+            with Book(home) as book:
+                book.tidy()
+                asyncio.run(_serve(book, options))
+    except (OSError, ShareError, processes.AlreadyRunning) as exc:
+        print(f"{type(exc).__name__}: {exc}", file=sys.stderr)  # noqa: T201 - a command's refusal
+        return 1
+    return 0
+
+
+async def _serve(book: Book, options: argparse.Namespace) -> None:
+    viewer = Viewer(book, options.prefix, options.origin)
+    # Neither the requests nor their errors are logged: an address is an id.
+    runner = web.AppRunner(viewer.app, access_log=None, handler_cancellation=True)
+    await runner.setup()
+    site = web.TCPSite(runner, options.host, options.port, shutdown_timeout=1.0)
+    await site.start()
+    port = runner.addresses[0][1]
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    watching = asyncio.create_task(viewer.watch())
+    watching.add_done_callback(lambda _: stop.set())
+    idling = asyncio.create_task(_idle(book, viewer, stop, options.idle_exit))
+    processes.publish(
+        settings.folders().runtime, "shares",
+        {"version": __version__, "host": options.host, "port": port, "prefix": options.prefix},
+    )  # fmt: skip
+    try:
+        await stop.wait()
+    finally:
+        for task in (watching, idling):
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(watching, idling)
+        await runner.cleanup()
+
+
+async def _idle(book: Book, viewer: Viewer, stop: asyncio.Event, idle_s: float) -> None:
+    """End the process when nothing was shared for a while."""
+    idle_since = asyncio.get_running_loop().time()
+    while True:
+        await asyncio.sleep(min(_LOOK_S, idle_s))
+        now = asyncio.get_running_loop().time()
+        if viewer.viewers or book.active():
+            idle_since = now
+        elif now - idle_since >= idle_s:
+            stop.set()
+            return
+
+
+if __name__ == "__main__":
+    sys.exit(main())
