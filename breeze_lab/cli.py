@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.verb == "lab":
             return _lab(options, rest)
         if options.verb == "stop":
-            for name in ("jobs", "relay", "practice", "keeper"):
+            for name in ("dashboards", "jobs", "relay", "practice", "keeper"):
                 _stop(settings.folders().runtime, name)
             return 0
         verb = {
@@ -147,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("login", help="log in to ICICI Direct, or practice", add_help=False)
     verbs.add_parser("logout", help="log out everywhere; --forget the keys too", add_help=False)
     verbs.add_parser("status", help="who is logged in, and how the feed is")
-    verbs.add_parser("stop", help="end the relay, the practice market and the service of jobs")
+    verbs.add_parser("stop", help="end the relay, the practice market, the dashboards and the jobs")
     doctor = verbs.add_parser("doctor", help="is it me, or the broker?")
     doctor.add_argument("broker", nargs="?", choices=("icici", "practice"))
     doctor.add_argument("--json", action="store_true", help="for programs")

@@ -8,6 +8,7 @@ from jupyter_server.extension.application import ExtensionApp
 
 from breeze_lab_server import (
     callback,
+    dashboards,
     handlers,
     indicators,
     jobs,
@@ -32,6 +33,7 @@ class BreezeLabServer(ExtensionApp):
     leases: subscriptions.Leases
     keeper: jobs.Keeper
     worker: indicators.Worker
+    dashboards: dashboards.Dashboards
 
     def initialize_settings(self) -> None:
         """Make the supervisor; the relay itself is started by the first browser."""
@@ -41,6 +43,7 @@ class BreezeLabServer(ExtensionApp):
         assert self.serverapp is not None
         self.serverapp.io_loop.add_callback(self.keeper.start)
         self.worker = indicators.Worker(self.log)
+        self.dashboards = dashboards.Dashboards(self.log)
         # A page that was refused may still be named as the referrer of another request.
         known = self.settings.get("extra_log_scrub_param_keys") or []
         self.settings["extra_log_scrub_param_keys"] = [*known, *callback.SECRET_PARAMETERS]
@@ -72,6 +75,7 @@ class BreezeLabServer(ExtensionApp):
                 *indicators.routes(self.worker),
                 *login.routes(),
                 *jobs.routes(),
+                *dashboards.routes(self.dashboards),
             ]
         )
         assert self.serverapp is not None
@@ -88,4 +92,5 @@ class BreezeLabServer(ExtensionApp):
         self.leases.close()
         self.keeper.stop()
         self.worker.stop()
+        self.dashboards.stop()
         self.supervisor.stop()
