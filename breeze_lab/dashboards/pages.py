@@ -16,6 +16,7 @@ import param
 from panel.custom import JSComponent
 
 from breeze_lab.dashboards import PAGES
+from breeze_lab.dashboards.board import Board
 from breeze_lab.widgets import bundles
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def theme() -> str:
 def applications() -> dict[str, Callable[[], pn.Template]]:
     """Return what makes each page, by its path."""
     return {
+        "board": lambda: framed("board", Board(sizing_mode="stretch_width")),
         "market": lambda: framed("market", Market(sizing_mode="stretch_width")),
         "jobs": lambda: framed("jobs", Jobs(sizing_mode="stretch_width")),
     }

@@ -63,6 +63,22 @@ BUNDLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...], str]]] = {
         ("session", "search", "dash"),
         "export { render_dash_market as render };",
     ),
+    "dash_board": (
+        (
+            "0_page",
+            "0_session",
+            "1_bars",
+            "2_feed",
+            "3_plot",
+            "3_indicators",
+            "3_menu",
+            "4_chart",
+            "5_search",
+            "9_dash_board",
+        ),
+        ("session", "chart", "indicators", "search", "dash"),
+        "export { render_dash_board as render };",
+    ),
     "dash_jobs": (
         ("0_page", "0_session", "1_bars", "9_dash_jobs"),
         ("session", "dash"),
