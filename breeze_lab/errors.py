@@ -30,6 +30,7 @@ __all__ = [
     "OrdersRefused",
     "PriceNotConfirmed",
     "ProcessError",
+    "PublishError",
     "RateLimited",
     "RecordingError",
     "RequestError",
@@ -97,6 +98,10 @@ class VaultError(BreezeLabError):
 
 class ProcessError(BreezeLabError):
     """A background process (relay, practice market) did not start or answer."""
+
+
+class PublishError(BreezeLabError):
+    """Something cannot be made a dashboard, or is none."""
 
 
 class ScheduleError(BreezeLabError):

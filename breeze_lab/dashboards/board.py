@@ -12,6 +12,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
+import param
 from panel.custom import JSComponent
 
 from breeze_lab import lab
@@ -29,10 +30,12 @@ _workers: Final = ThreadPoolExecutor(4, thread_name_prefix="board")
 
 
 class Board(JSComponent):
-    """Charts of a page; what they are is in its address."""
+    """Charts of a page; what they are is in its address, unless `fixed` says it."""
 
     _esm = bundles.script("dash_board")
     _stylesheets = [bundles.styles("dash_board")]  # noqa: RUF012 - Panel's own spelling
+
+    fixed = param.List([], doc="Charts with key, interval and indicators, which cannot be changed.")
 
     def _handle_msg(self, data: Any) -> None:
         _workers.submit(self._answer, data)

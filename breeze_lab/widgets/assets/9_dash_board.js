@@ -63,6 +63,12 @@ class Board {
       pick: add, chart: add, watch: (item) => watch_server(item.key),
     }, { compact: true, placeholder: "Add a chart" });
     model.on("msg:custom", (event) => this.take(event.data ?? event));
+    this.fixed = model.fixed?.length > 0;
+    this.root.toggleAttribute("data-fixed", this.fixed);
+    if (this.fixed) {
+      for (const one of model.fixed) this.add(one, false);
+      return;
+    }
     for (const one of charts_of(window.location.search)) this.add(one, false);
     window.addEventListener("popstate", () => {
       for (const slot of [...this.slots]) this.drop(slot, false);
@@ -121,6 +127,7 @@ class Board {
   }
 
   keep() {
+    if (this.fixed) return; // somebody's chart: what a viewer does to it is nobody else's
     window.history.replaceState(null, "", `${window.location.pathname}${query_of(this.slots, window.location.search)}`);
   }
 
