@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import socket
 import stat
+import subprocess
+import sys
+import urllib.error
 from http.client import HTTPConnection
 from pathlib import Path
 
 import psutil
 import pytest
 from dash_home import end, record
-from test_server_extension import TOKEN, Server
+from test_server_extension import OPENER, TOKEN, Server
 from waiting import until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect, unix_connect
@@ -202,3 +206,39 @@ def test_a_killed_process_is_started_again_by_the_next_page(server):
         assert closed.value.rcvd.code == 1012
     server.page()
     assert record()["pid"] != pid
+
+
+def test_the_command_serves_them_without_jupyterlab(tmp_path):
+    """`breeze-lab dashboards` is a Jupyter server with our extension alone, and asks for its token."""
+    runtime = tmp_path / "jupyter"
+    command = "import sys; from breeze_lab.cli import main; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", command, "dashboards", "--no-browser"],
+        env={
+            **os.environ, "JUPYTER_RUNTIME_DIR": str(runtime), "JUPYTER_CONFIG_DIR": str(tmp_path),
+            "BREEZE_LAB_HOME": str(tmp_path / "lab"), "JUPYTER_TOKEN": TOKEN,
+        },
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path,
+    )  # fmt: skip
+    try:
+        found = until(lambda: list(runtime.glob("jpserver-*.json")), "the server", 120)
+        text = until(lambda: (told := found[0].read_text()).endswith("}") and told, "its record")
+        url = json.loads(text)["url"]
+
+        address = f"{url}breeze-lab/api/dashboards?token={TOKEN}"
+
+        def state():
+            # Its record is there a moment before it listens.
+            try:
+                with OPENER.open(address, timeout=60) as told:
+                    return json.load(told)
+            except OSError:
+                return None
+
+        assert until(state, "an answer", 120)["running"] is False
+        with pytest.raises(urllib.error.HTTPError) as away:
+            OPENER.open(f"{url}breeze-lab/dash/market", timeout=60)
+        assert "/login?next=" in away.value.headers["Location"]
+    finally:
+        process.terminate()
+        process.wait(60)
