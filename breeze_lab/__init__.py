@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from breeze_lab.checkup import doctor
+    from breeze_lab.dashboards.published import publish, published, unpublish
     from breeze_lab.jobs.face import schedule
     from breeze_lab.lab import candles, history, master, quote, search, status
     from breeze_lab.queries import sql
@@ -38,6 +39,8 @@ __all__ = [
     "login_practice",
     "logout",
     "master",
+    "publish",
+    "published",
     "quote",
     "schedule",
     "search",
@@ -46,6 +49,7 @@ __all__ = [
     "sql",
     "status",
     "stream",
+    "unpublish",
 ]
 
 _ROOM_OF = {
@@ -53,6 +57,8 @@ _ROOM_OF = {
     "doctor": "checkup",  # a module called doctor would hide the function of that name
     "history": "lab",
     "master": "lab",
+    "publish": "dashboards.published",
+    "published": "dashboards.published",
     "quote": "lab",
     "schedule": "jobs.face",
     "search": "lab",
@@ -64,6 +70,7 @@ _ROOM_OF = {
     "login_practice": "session",
     "logout": "session",
     "stream": "streaming",
+    "unpublish": "dashboards.published",
 }
 
 

@@ -64,12 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.verb == "lab":
             return _lab(options, rest)
         if options.verb == "stop":
-            for name in ("shares", "jobs", "relay", "practice", "keeper"):
+            for name in ("dashboards", "shares", "jobs", "relay", "practice", "keeper"):
                 _stop(settings.folders().runtime, name)
             return 0
         verb = {
             "relay": relay_command.run, "doctor": _doctor, "master": _master,
-            "recordings": _recordings, "jobs": _jobs,
+            "recordings": _recordings, "jobs": _jobs, "dashboards": _dashboards,
             "shares": _shares,
         }.get(options.verb)  # fmt: skip
         if verb is not None:
@@ -150,7 +150,9 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("login", help="log in to ICICI Direct, or practice", add_help=False)
     verbs.add_parser("logout", help="log out everywhere; --forget the keys too", add_help=False)
     verbs.add_parser("status", help="who is logged in, and how the feed is")
-    verbs.add_parser("stop", help="end the relay, the practice market and the service of jobs")
+    alone = verbs.add_parser("dashboards", help="open the dashboards, without JupyterLab")
+    alone.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
+    verbs.add_parser("stop", help="end the relay, the practice market, the dashboards and the jobs")
     doctor = verbs.add_parser("doctor", help="is it me, or the broker?")
     doctor.add_argument("broker", nargs="?", choices=("icici", "practice"))
     doctor.add_argument("--json", action="store_true", help="for programs")
@@ -189,7 +191,8 @@ def _lab(options: argparse.Namespace, rest: list[str]) -> int:
     starting = None
     if not options.no_practice:
         environment["BREEZE_LAB_SESSION"] = "practice"
-        ours = [name for name in ("practice", "relay") if processes.running(runtime, name) is None]
+        names = ("dashboards", "practice", "relay")
+        ours = [name for name in names if processes.running(runtime, name) is None]
         # It warms up while JupyterLab does.
         starting = threading.Thread(target=_warm_up, daemon=True)
         starting.start()
@@ -303,6 +306,30 @@ def _shares(options: argparse.Namespace) -> int:
     from breeze_lab.shares import command
 
     return command.run(options)
+
+
+def _dashboards(options: argparse.Namespace) -> int:
+    """Serve the dashboards by a Jupyter server that has nothing else: the same login, one door."""
+    only = {
+        name: name == "breeze_lab_server"
+        for name in (
+            "breeze_lab_server", "jupyterlab", "jupyter_lsp", "jupyter_scheduler", "notebook_shim",
+            "jupyter_server_terminals", "panel.io.jupyter_server_extension",
+        )
+    }  # fmt: skip
+    command = [
+        sys.executable, "-m", "jupyter_server", f"--ServerApp.jpserver_extensions={only}",
+        "--ServerApp.default_url=/breeze-lab/dash/market",
+    ]  # fmt: skip
+    if not options.no_browser:
+        command.append("--ServerApp.open_browser=True")
+    if os.getuid() == 0:
+        command.append("--allow-root")
+    server = subprocess.Popen(command)
+    signal.signal(signal.SIGTERM, lambda got, _frame: server.send_signal(got))
+    # Ctrl-C reaches the server too, which asks whether it is meant.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    return server.wait()
 
 
 def _recordings(options: argparse.Namespace) -> int:

@@ -31,6 +31,7 @@ __all__ = [
     "OrdersRefused",
     "PriceNotConfirmed",
     "ProcessError",
+    "PublishError",
     "RateLimited",
     "RecordingError",
     "RequestError",
@@ -99,6 +100,10 @@ class VaultError(BreezeLabError):
 
 class ProcessError(BreezeLabError):
     """A background process (relay, practice market) did not start or answer."""
+
+
+class PublishError(BreezeLabError):
+    """Something cannot be made a dashboard, or is none."""
 
 
 class ScheduleError(BreezeLabError):

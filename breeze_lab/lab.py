@@ -119,6 +119,7 @@ def candles(
     *,
     bars: int = _CHART_BARS,
     indicators: str | Iterable[str] = (),
+    height: int = 480,
 ) -> LiveChart:
     """Return a live candle chart: history first, then every tick as it comes.
 
@@ -135,6 +136,8 @@ def candles(
         ``["ema(20)", "vwap", "rsi", "supertrend(10,3)"]`` or one text of them: any of pandas-ta's
         by name, over the candles or in a pane of its own. More candles are fetched for them than
         are shown, so that the first one has its values. The chart's menu adds and removes.
+    height
+        Of candles and volume together, in pixels.
 
     Returns
     -------
@@ -171,7 +174,7 @@ def candles(
     past = historical.newest(now, instrument, length, bars + before)
     return LiveChart(
         instrument, length, past, practice=now.practice, replay=now.endpoints.replay,
-        fetched_s=fetched_s, indicators=specs, shown=bars,
+        fetched_s=fetched_s, indicators=specs, shown=bars, height=height,
     )  # fmt: skip
 
 

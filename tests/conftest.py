@@ -17,7 +17,7 @@ calm_ast.install()
 #: The files that take longest begin first: no worker is left alone with one of them at the end.
 LONGEST = (
     "limits_burst", "relay_simulation", "notebooks", "practice_desk_machine", "browser_login",
-    "browser_search", "recorder_kills", "no_leaks", "replays", "practice_faults_table",
+    "browser_search", "browser_dashboards", "recorder_kills", "no_leaks", "replays", "practice_faults_table",
     "relay_kills", "relay_links", "browser_cells", "browser_chart", "practice_streams",
     "benchmark_relay", "browser_truth", "browser_first_light", "route_census", "read_only",
 )  # fmt: skip

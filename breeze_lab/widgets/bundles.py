@@ -57,6 +57,38 @@ BUNDLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...], str]]] = {
         ("session", "search", "login", "lab"),
         "export { begin };",
     ),
+    # Of the dashboards: components of Panel, one a page and one above all of them.
+    "dash_head": (
+        ("0_page", "0_session", "9_dash_head"),
+        ("session", "dash"),
+        "export { render_dash_head as render };",
+    ),
+    "dash_market": (
+        ("0_page", "0_session", "1_bars", "2_feed", "5_search", "9_dash_market"),
+        ("session", "search", "dash"),
+        "export { render_dash_market as render };",
+    ),
+    "dash_board": (
+        (
+            "0_page",
+            "0_session",
+            "1_bars",
+            "2_feed",
+            "3_plot",
+            "3_indicators",
+            "3_menu",
+            "4_chart",
+            "5_search",
+            "9_dash_board",
+        ),
+        ("session", "chart", "indicators", "search", "dash"),
+        "export { render_dash_board as render };",
+    ),
+    "dash_jobs": (
+        ("0_page", "0_session", "1_bars", "9_dash_jobs"),
+        ("session", "dash"),
+        "export { render_dash_jobs as render };",
+    ),
 }
 
 

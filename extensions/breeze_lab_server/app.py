@@ -9,6 +9,7 @@ from jupyter_server.extension.application import ExtensionApp
 from breeze_lab_server import (
     activity,
     callback,
+    dashboards,
     handlers,
     indicators,
     jobs,
@@ -37,6 +38,7 @@ class BreezeLabServer(ExtensionApp):
     worker: indicators.Worker
     recording: activity.Recording
     passage: passing.Passage
+    dashboards: dashboards.Dashboards
 
     def initialize_settings(self) -> None:
         """Make the supervisor; the relay itself is started by the first browser."""
@@ -50,6 +52,7 @@ class BreezeLabServer(ExtensionApp):
         self.recording = activity.Recording(self.supervisor, times, self.log)
         self.serverapp.io_loop.add_callback(self.recording.start)
         self.passage = passing.Passage(self.log)
+        self.dashboards = dashboards.Dashboards(self.log)
         # A page that was refused may still be named as the referrer of another request.
         known = self.settings.get("extra_log_scrub_param_keys") or []
         self.settings["extra_log_scrub_param_keys"] = [*known, *callback.SECRET_PARAMETERS]
@@ -83,6 +86,7 @@ class BreezeLabServer(ExtensionApp):
                 *jobs.routes(),
                 *shares.routes(self.passage),
                 *passing.routes(self.passage),
+                *dashboards.routes(self.dashboards),
             ]
         )
         assert self.serverapp is not None
@@ -101,4 +105,5 @@ class BreezeLabServer(ExtensionApp):
         self.worker.stop()
         self.recording.stop()
         self.passage.stop()
+        self.dashboards.stop()
         self.supervisor.stop()

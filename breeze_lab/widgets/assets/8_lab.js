@@ -1,5 +1,5 @@
 // JupyterLab's sidebar and status bar. What JupyterLab is asked to do comes in as `lab`:
-// insert_code(code, {run}), show_side().
+// insert_code(code, {run}), show_side(), open_page(path).
 
 /** The session in one line of the status bar; a click is the way back. */
 class StatusClock {
@@ -72,6 +72,17 @@ function begin({ side, status, lab }) {
   const source = new SideSource(lab);
   const box = new SearchBox(root, source, { compact: true, placeholder: "Search instruments" });
   new Watchlist(root, { chart: (key) => source.chart({ key }).then((words) => box.say(words)) });
+  if (lab.open_page) {
+    const pages = element("nav", "bl-side-pages");
+    pages.setAttribute("aria-label", "Pages");
+    for (const [words, path] of [["Dashboards", "dash/market"], ["Chart board", "dash/board"], ["Jobs", "dash/jobs"], ["Published", "dash/published"]]) {
+      const button = element("button", "", words);
+      button.type = "button";
+      button.addEventListener("click", () => lab.open_page(`breeze-lab/${path}`));
+      pages.append(button);
+    }
+    root.append(pages);
+  }
   if (status) new StatusClock(status, { on_good: () => lab.show_side() });
   session_clock().subscribe((clock) => {
     root.dataset.session = clock.state;

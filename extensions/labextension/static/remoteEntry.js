@@ -20,12 +20,12 @@
   };
 
   const make_plugin = async () => {
-    const [application, apputils, notebook, statusbar, ui, lumino] = await Promise.all([
+    const [application, apputils, notebook, statusbar, ui, lumino, start] = await Promise.all([
       "@jupyterlab/application", "@jupyterlab/apputils", "@jupyterlab/notebook",
-      "@jupyterlab/statusbar", "@jupyterlab/ui-components", "@lumino/widgets",
+      "@jupyterlab/statusbar", "@jupyterlab/ui-components", "@lumino/widgets", "@jupyterlab/launcher",
     ].map(take));
 
-    const activate = (app, shell, palette, notebooks, bar, restorer) => {
+    const activate = (app, shell, palette, notebooks, bar, restorer, launcher) => {
       const icon = new ui.LabIcon({ name: `${NAME}:icon`, svgstr: ICON });
       const side = new lumino.Widget();
       side.id = `${NAME}-side`;
@@ -77,7 +77,7 @@
           sheet.textContent = await there.text();
           document.head.append(sheet);
           const { begin } = await import(`${place}lab.js`);
-          const lab = { insert_code, show_side };
+          const lab = { insert_code, show_side, open_page };
           window.__breeze_lab_app = lab;
           ours = begin({ side: side.node, status: status?.node, lab });
           return ours;
@@ -121,17 +121,20 @@
           }
         }],
       ];
-      commands.push(["jobs", "Scheduled Notebooks", () => {
-        window.open(new URL("breeze-lab/jobs", new URL(app.serviceManager.serverSettings.baseUrl, window.location.href)));
-      }]);
+      const open_page = (path) => {
+        window.open(new URL(path, new URL(app.serviceManager.serverSettings.baseUrl, window.location.href)));
+      };
+      commands.push(["jobs", "Scheduled Notebooks", () => open_page("breeze-lab/jobs")]);
+      commands.push(["dashboards", "Dashboards", () => open_page("breeze-lab/dash/market")]);
       for (const [id, label, execute] of commands) {
         const command = `${NAME}:${id}`;
         app.commands.addCommand(command, {
-          label: `Breeze Lab: ${label}`, icon: id === "search" ? icon : undefined, execute,
+          label: `Breeze Lab: ${label}`, icon: ["search", "dashboards"].includes(id) ? icon : undefined, execute,
           describedBy: { args: { type: "object", properties: {} } },
         });
         palette?.addItem({ command, category: "Breeze Lab" });
       }
+      launcher?.add({ command: `${NAME}:dashboards`, category: "Breeze Lab", rank: 1 });
     };
 
     return {
@@ -139,7 +142,7 @@
       description: "Search, watchlist and session clock for Breeze Lab.",
       autoStart: true,
       optional: [application.ILabShell, apputils.ICommandPalette, notebook.INotebookTracker,
-        statusbar.IStatusBar, application.ILayoutRestorer],
+        statusbar.IStatusBar, application.ILayoutRestorer, start.ILauncher],
       activate,
     };
   };
