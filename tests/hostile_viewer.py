@@ -6,6 +6,7 @@ the models from what it was given to look at, and then asks for changes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import re
@@ -39,29 +40,27 @@ def models(value):
 class Attacker:
     """One open websocket of a page, and the document that came with it."""
 
-    def __init__(self, page: str, socket: str, origin: str, document=None, token: str = "") -> None:
-        self.socket = connect(
+    def __init__(self, socket: str, origin: str, document=None, token: str = "") -> None:
+        self._stack = contextlib.ExitStack()
+        self.socket = self._stack.enter_context(connect(
             socket, origin=origin, subprotocols=["bokeh", token or "x" * 20], open_timeout=60,
-            max_size=None,
-        )  # fmt: skip
+            max_size=None, close_timeout=1,
+        ))  # fmt: skip
         self.document = document or self.pulled()
         self.found = list(models(self.document))
-        del page
 
     @classmethod
     def of_link(cls, page: str) -> Attacker:
         """Attack a share link."""
         text = re.search(r'id="bl-target">(.*?)</script>', get(page))[1]
-        return cls(
-            page, page.replace("http", "ws") + "/feed", "null", json.loads(text)["item"]["doc"]
-        )
+        return cls(page.replace("http", "ws") + "/feed", "null", json.loads(text)["item"]["doc"])
 
     @classmethod
     def of_panel(cls, page: str) -> Attacker:
         """Attack a page of ``panel serve``."""
         token = re.search(r'"token":"([^"]+)"', unescape(get(page)))[1]
         host = page.split("/")[2]
-        return cls(page, page.replace("http", "ws") + "/ws", f"http://{host}", token=token)
+        return cls(page.replace("http", "ws") + "/ws", f"http://{host}", token=token)
 
     def pulled(self):
         """Ask for the document as Bokeh's client does; return its JSON."""
@@ -147,7 +146,7 @@ class Attacker:
         return found
 
     def close(self) -> None:
-        self.socket.close()
+        self._stack.close()
 
 
 def panel_server(process) -> str:
@@ -157,7 +156,7 @@ def panel_server(process) -> str:
     def said():
         lines.append(process.stderr.readline())
         assert process.poll() is None, "".join(lines)
-        found = re.search(r"http://localhost:(\d+)/(\S+)", lines[-1])
+        found = re.search(r"http://[\w.]+:(\d+)/(\S+)", lines[-1])
         return found and f"http://127.0.0.1:{found[1]}/{found[2]}"
 
     return until(said, "panel serve", 120)

@@ -19,9 +19,9 @@ def note(text: object) -> None:
 
 def board():
     """Return a board with a slider, a text, a button and a figure, and its slider."""
-    slider = pn.widgets.IntSlider(name="Quantity", start=0, end=100, value=3)
-    words = pn.widgets.TextInput(name="Note", value="hold")
-    button = pn.widgets.Button(name="Buy")
+    slider = pn.widgets.IntSlider(start=0, end=100, value=3)
+    words = pn.widgets.TextInput(value="hold")
+    button = pn.widgets.Button()
     plot = figure(height=200, width=300, title="Closes")
     plot.line([1, 2, 3], [3, 1, 2])
     slider.param.watch(lambda event: note(f"slider {event.new}"), "value")
