@@ -92,3 +92,28 @@ def test_a_figure_is_a_snapshot_and_nothing_else(data):
     """Whose prices it holds nobody can know."""
     with pytest.raises(ShareError, match="snapshot"):
         freeze(plot(), data=data)
+
+
+def test_a_line_shares_what_a_name_holds_and_withdraws_it(home):
+    """`%share NAME 2d` gives a link, `%shares revoke` ends it; a wrong name is said."""
+    from IPython.core.error import UsageError
+    from IPython.core.interactiveshell import InteractiveShell
+    from share_viewer import serving
+
+    from breeze_lab.share_magic import ShareMagics
+
+    shell = InteractiveShell()
+    shell.register_magics(ShareMagics)
+    shell.user_ns["closes"] = plot()
+    with serving():
+        link = shell.run_line_magic("share", "closes 2d")
+        assert (link.link.title, link.link.data) == ("Closes", "snapshot")
+        assert link.link.expires_ms - link.link.made_ms == 2 * 86_400_000
+        assert link.url.endswith(f"/s/{link.token}")
+        assert [one.name for one in shell.run_line_magic("shares", "")] == [link.name]
+        shell.run_line_magic("shares", f"revoke {link.name}")
+        assert len(shell.run_line_magic("shares", "")) == 0
+        with pytest.raises(ShareError, match="snapshot"):
+            shell.run_line_magic("share", "closes 2d lagged")
+        with pytest.raises(UsageError, match="no 'openings'"):
+            shell.run_line_magic("share", "openings")
