@@ -9,7 +9,9 @@ and a call returns a value or raises an error of `breeze_lab.errors`.
 
 No file of the SDK is changed. What its functions see as ``requests`` is the
 small stand-in of `breeze_lab._calls`, which meters a call, refuses what does
-not read, adds a timeout and remembers why a request failed.
+not read, adds a timeout and remembers why a request failed. It is loaded by
+the first call, and what it imports without need by the first use
+(`breeze_lab._late`): a process that goes on with a session loads none of it.
 """
 
 from __future__ import annotations
@@ -24,13 +26,16 @@ import types
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
+from urllib.error import URLError
 
 from breeze_lab import settings
 from breeze_lab._calls import Http, limited, manner
+from breeze_lab._late import late
 from breeze_lab.errors import (
     BadResponse,
     BreezeLabError,
     LoginError,
+    MasterError,
     NotLoggedIn,
     OrdersRefused,
     RequestError,
@@ -140,6 +145,8 @@ def load(
     ------
     SettingsError
         When the SDK is not installed, or a later version renamed a setting.
+    MasterError
+        The file is gone.
     """
     found = importlib.util.find_spec("breeze_connect")  # locates, does not import
     if found is None or found.origin is None:
@@ -191,6 +198,8 @@ def load(
         ipv6 = u3.HAS_IPV6
         try:
             sdk: types.ModuleType = run("sdk", "breeze_connect.py", contain)
+        except URLError as exc:
+            raise MasterError(f"{master} cannot be read any more. Log in again.") from exc
         finally:
             u3.HAS_IPV6 = ipv6
     sdk.__dict__["requests"] = Http(endpoints, meter or FreeMeter(), timeout_s)
@@ -210,6 +219,8 @@ def _swaps(config: types.ModuleType) -> dict[str, types.ModuleType]:
         "config": config,
         "sys": _private(sys, path=list(sys.path)),
         "os": _private(os, makedirs=lambda *_a, **_k: None),
+        "pandas": late("pandas"),
+        "socketio": late("socketio"),
         "logging": _private(
             logging, FileHandler=lambda *_a, **_k: logging.NullHandler(), getLogger=silent
         ),
@@ -217,7 +228,7 @@ def _swaps(config: types.ModuleType) -> dict[str, types.ModuleType]:
 
 
 class Client:
-    """One login on one private copy of the SDK.
+    """One login on one private copy of the SDK, which the first call loads.
 
     Parameters
     ----------
@@ -243,19 +254,39 @@ class Client:
         self.endpoints = endpoints
         free = endpoints.calls == "free"
         self.meter = meter or (FreeMeter() if free else CallMeter.of(app_key))
-        self._sdk = load(endpoints, master, timeout_s, self.meter)
-        self._secret = _Kept(secret)
-        self._breeze = self._sdk.BreezeConnect(api_key=app_key)
+        self._master, self._timeout_s = master, timeout_s
+        self._app_key, self._secret = _Kept(app_key), _Kept(secret)
         self.identity: Identity | None = None
-        self._sdk.ApificationBreeze.error_exception = _ours_first(
-            self._sdk.ApificationBreeze.error_exception
-        )
+        self._opening = threading.Lock()  # guards _opened: the first calls may be two threads'
+        self._opened: tuple[types.ModuleType, Any] | None = None
 
     def __repr__(self) -> str:
         return f"Client({self.endpoints.name!r}, {self.identity!r})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A client holds secrets and cannot be pickled.")
+
+    @property
+    def _sdk(self) -> Any:
+        return self._open()[0]
+
+    @property
+    def _breeze(self) -> Any:
+        return self._open()[1]
+
+    def _open(self) -> tuple[types.ModuleType, Any]:
+        """Return the copy of the SDK and its ``BreezeConnect``, logged in when we are."""
+        with self._opening:
+            if self._opened is None:
+                sdk = load(self.endpoints, self._master, self._timeout_s, self.meter)
+                sdk.ApificationBreeze.error_exception = _ours_first(
+                    sdk.ApificationBreeze.error_exception
+                )
+                breeze = sdk.BreezeConnect(api_key=self._app_key.tell())
+                if self.identity is not None:
+                    self._go_on(sdk, breeze, self.identity)
+                self._opened = sdk, breeze
+            return self._opened
 
     def login(self, api_session: str) -> Identity:
         """Exchange the api session of the login page for a session key.
@@ -291,12 +322,16 @@ class Client:
         return self.identity
 
     def resume(self, identity: Identity) -> None:
-        """Continue a session another client of the same account opened."""
-        breeze = self._breeze
+        """Continue a session another client of the same account opened; the SDK may wait."""
+        with self._opening:
+            if self._opened is not None:
+                self._go_on(*self._opened, identity)
+            self.identity = identity
+
+    def _go_on(self, sdk: Any, breeze: Any, identity: Identity) -> None:
         breeze.user_id, breeze.session_key = identity.user_id, identity.session_key
         breeze.secret_key = self._secret.tell()
-        breeze.api_handler = self._sdk.ApificationBreeze(breeze)
-        self.identity = identity
+        breeze.api_handler = sdk.ApificationBreeze(breeze)
 
     def raw(self) -> Any:
         """Return the logged-in, unmodified ``BreezeConnect``, its name tables filled.

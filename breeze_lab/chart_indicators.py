@@ -14,6 +14,7 @@ from bokeh.models import Range1d, WheelZoomTool
 from bokeh.models.annotations import Legend, LegendItem, Title
 from bokeh.plotting import figure
 
+from breeze_lab.chart_looks import COLOURS, PANE_HEIGHT
 from breeze_lab.errors import SettingsError
 from breeze_lab.indicators.catalogue import MOST_LINES, drawn
 from breeze_lab.indicators.spec import parse_all
@@ -26,37 +27,10 @@ if TYPE_CHECKING:
 
     from breeze_lab.indicators import Spec
 
-__all__ = ["COLOURS", "PANE_HEIGHT", "draw"]
-
-#: One after the other; told apart on white and on black, and neither of a candle's two.
-COLOURS: Final[dict[str, tuple[str, ...]]] = {
-    "light": (
-        "#2962ff",
-        "#c77700",
-        "#8e24aa",
-        "#00838f",
-        "#6d4c41",
-        "#c2185b",
-        "#5e7d00",
-        "#455a64",
-    ),
-    "dark": (
-        "#6f9bff",
-        "#ffb547",
-        "#d48bea",
-        "#4dd0e1",
-        "#c8a08f",
-        "#ff80ab",
-        "#b5d34a",
-        "#a9bac4",
-    ),
-}
+__all__ = ["draw"]
 
 #: An indicator of up to so many lines over the candles, a band, has one colour.
 _ONE_COLOUR: Final = 3
-
-#: Of one indicator's own pane, in pixels.
-PANE_HEIGHT: Final = 110
 
 
 def draw(layout: Column, frame: DataFrame, specs: str | Iterable[str | Spec], theme: str) -> None:

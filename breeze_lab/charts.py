@@ -14,8 +14,7 @@ builds up a backlog.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from bokeh.layouts import column
@@ -37,6 +36,18 @@ from bokeh.transform import dodge
 
 from breeze_lab import _chart_scripts as scripts
 from breeze_lab import chart_indicators
+from breeze_lab.chart_looks import (
+    FIELDS,
+    MARGIN,
+    MAX_CANDLES,
+    PALETTES,
+    VISIBLE,
+    Palette,
+    Theme,
+    columns,
+    decimals,
+    has_volume,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,79 +73,10 @@ __all__ = [
     "still",
 ]
 
-Theme = Literal["light", "dark"]
-
-#: Bokeh paints about 40 ms for this many; with more an update would cost what history costs.
-MAX_CANDLES: Final = 1000
-
-#: Candles to see at first; the rest is a drag away.
-VISIBLE: Final = 120
-
 #: Width of a candle's body, in candles.
 WIDTH: Final = 0.72
 
-#: Room to the right of the newest candle, in candles.
-MARGIN: Final = 6
-
 FONT: Final = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
-
-_FIELDS: Final = ("open", "high", "low", "close", "volume")
-
-
-@dataclass(frozen=True, slots=True)
-class Palette:
-    """The colours of one theme."""
-
-    background: str
-    grid: str
-    text: str
-    up: str
-    down: str
-
-    def to_dict(self) -> dict[str, str]:
-        """Return the colours by name."""
-        return asdict(self)
-
-
-PALETTES: Final[dict[Theme, Palette]] = {
-    "light": Palette("#ffffff", "#edf0f5", "#5b6472", "#089a81", "#e8434f"),
-    "dark": Palette("#111111", "#22252b", "#9aa3b2", "#22b99a", "#f0565f"),
-}
-
-
-def decimals(tick_size: float) -> int:
-    """Return how many decimals a price in steps of `tick_size` rupees needs, at least two."""
-    return max(len(f"{tick_size:.6f}".rstrip("0").partition(".")[2]), 2)
-
-
-def columns(frame: DataFrame, *, limit: int = MAX_CANDLES) -> dict[str, Any]:
-    """Return the newest bars of `frame` as the columns a figure draws.
-
-    Parameters
-    ----------
-    frame
-        open, high, low, close, volume; index: aware opening times, ascending.
-    limit
-        How many of the newest bars to keep.
-
-    Returns
-    -------
-    dict of numpy.ndarray
-        ``x`` (0, 1, 2, …), ``t`` (Unix seconds of the opening), open, high,
-        low, close and volume, all float64.
-    """
-    tail = frame.iloc[-limit:]
-    seconds = [moment.timestamp() for moment in tail.index]
-    data: dict[str, Any] = {
-        "x": np.arange(len(tail), dtype=float),
-        "t": np.asarray(seconds, dtype=float),
-    }
-    return data | {name: tail[name].to_numpy(dtype=float) for name in _FIELDS}
-
-
-def has_volume(frame: DataFrame) -> bool:
-    """Say whether anything was traded in `frame`; an empty one may yet be."""
-    return not len(frame) or bool((frame["volume"] > 0).any())
 
 
 def candles_figure(
@@ -174,7 +116,7 @@ def candles_figure(
         of what is drawn over them (columns ``over0``, …); the shared range ``window``, figures
         ``price`` and ``volume``. Glyphs carry the tag ``up`` or ``down``.
     """
-    empty: dict[str, Any] = {name: np.empty(0) for name in ("x", "t", *_FIELDS)}
+    empty: dict[str, Any] = {name: np.empty(0) for name in ("x", "t", *FIELDS)}
     data = empty if frame is None else columns(frame, limit=limit)
     history = ColumnDataSource(data, name="history")
     live = ColumnDataSource(empty, name="live")

@@ -157,8 +157,8 @@ def candles(
     now = session.current()
     instrument, length = now.resolve(name), Interval.parse(interval)
     specs = parse_all(indicators)
-    from breeze_lab import feed, historical  # noqa: PLC0415 - loads pandas
-    from breeze_lab.widgets import LiveChart  # noqa: PLC0415 - loads Bokeh and ipywidgets
+    from breeze_lab import feed, historical  # noqa: PLC0415 - loads numpy
+    from breeze_lab.widgets import LiveChart  # noqa: PLC0415 - loads ipywidgets
 
     before = 0
     if specs:
@@ -168,9 +168,9 @@ def candles(
     feed.connect()  # the relay is up and logged in before a browser asks it
     # Before the call: what trades while it is under way may be missing in it.
     fetched_s = clock.market_now().timestamp()
-    frame = historical.latest(now, instrument, length, bars + before)
+    past = historical.newest(now, instrument, length, bars + before)
     return LiveChart(
-        instrument, length, frame, practice=now.practice, replay=now.endpoints.replay,
+        instrument, length, past, practice=now.practice, replay=now.endpoints.replay,
         fetched_s=fetched_s, indicators=specs, shown=bars,
     )  # fmt: skip
 

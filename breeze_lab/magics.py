@@ -43,7 +43,7 @@ class BreezeMagics(Magics):
         (trades only when NSE does) and ``--no-limits`` (never refuses a call
         for its number). Never type a key, secret or session on the line.
         """
-        from breeze_lab import scrub, session  # noqa: PLC0415 - the extension must cost nothing
+        from breeze_lab import scrub, session, warmup  # noqa: PLC0415 - the extension must be free
 
         words = scrub.words(line)
         if cell is not None or not scrub.harmless(line):
@@ -53,6 +53,7 @@ class BreezeMagics(Magics):
 
             known = session.joined()
             if known is not None:
+                warmup.begin()
                 print(  # noqa: T201 - see below
                     f"Logged in to {'the practice market' if known.practice else 'ICICI Direct'} "
                     f"as {known.identity.name} until {known.until:%d-%m-%Y %H:%M} IST: all your "
@@ -61,6 +62,7 @@ class BreezeMagics(Magics):
             return Login(rehearse=bool(words))
         options = _options(words[1:])
         now = session.login_practice(**options)
+        warmup.begin()
         print(  # noqa: T201 - a magic answers by printing
             f"Practice market: logged in as {now.identity.name} until "
             f"{now.until:%d-%m-%Y %H:%M} IST. No account, no real money."

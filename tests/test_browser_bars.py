@@ -171,6 +171,9 @@ def test_a_chart_of_a_closed_market_looks_stale(page):
           const model = { get: (name) => values[name] };
           const chart = new Chart(model, document.body);
           chart.link = "open";
+          chart.badge();
+          if (chart.root.dataset.state !== "offline") return ["live before it is drawn"];
+          chart.drawn = true;
           chart.badge(); // before the first tick
           const now = Date.now();
           const tick = ["NSE:X", 1, 1, Math.floor(now / 1000) - age, now, 100, 1, 1, 1, 99, 1,

@@ -20,6 +20,7 @@ from browser_lab import Lab, chromium, idle, kernel, menu, run_all
 from waiting import until
 
 from breeze_lab import processes
+from breeze_lab.widgets import bundles
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -74,13 +75,13 @@ def run_cell(page, index):
     page.keyboard.press("Control+Enter")
 
 
-def search(page, text, place=BOX):
+def search(page, text, place=BOX, seconds=30):
     """Type a text into an empty box and wait for its answer."""
     page.locator(f"{place} input").click()
     page.keyboard.press("Escape")
     page.locator(f"{place} input").focus()
     page.keyboard.type(text)
-    page.wait_for_selector(f"{place}[data-answered='{text}']", timeout=30_000)
+    page.wait_for_selector(f"{place}[data-answered='{text}']", timeout=seconds * 1000)
 
 
 def chosen(page, place=BOX):
@@ -341,7 +342,7 @@ def test_a_panel_page_has_the_same_search(panel, browser):
     page.goto(panel)
     place = ".breeze-lab-search"
     page.wait_for_selector(place, timeout=60_000)
-    search(page, "relianc", place)
+    search(page, "relianc", place, 120)  # the market begins with this question, and the login
     assert chosen(page, place) == "NSE:RELIANCE"
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowUp")
@@ -352,6 +353,65 @@ def test_a_panel_page_has_the_same_search(panel, browser):
     page.locator("canvas").first.wait_for(timeout=60_000)  # Bokeh's, with the candles
     fits = page.evaluate("document.querySelector('body').scrollWidth <= innerWidth + 1")
     assert fits, "a narrow page does not scroll sideways"
+    assert page.errors == []
+    page.close()
+
+
+#: A widget's page whose Python does nothing by itself: what it was asked, and what it may answer.
+MUTE = """([script, has_send]) => {
+  const render = new Function(script.replace("export default", "return"))().render;
+  const asked = [], listeners = [];
+  const values = { text: "", market: "", value: "", chart: "" };
+  const model = {
+    get: (name) => values[name], save_changes: () => {},
+    set: (name, value) => { if (name === "request") asked.push(JSON.parse(value)); },
+    on: (event, take) => { if (event === "msg:custom") listeners.push(take); }, off: () => {},
+  };
+  if (has_send) model.send = (message) => asked.push(message);
+  window.asked = asked;
+  window.answer = (id, key) => {
+    const item = { key, title: key, line: key, symbol: key };
+    for (const take of listeners) {
+      take({ op: "answer", id, groups: key ? [{ title: "Equity", items: [item] }] : [] });
+    }
+  };
+  render({ model, el: document.body });
+}"""
+
+
+@pytest.mark.parametrize("has_send", [True, False])
+def test_a_question_waits_for_a_late_answer_and_is_asked_again_where_it_may_be_lost(
+    browser, has_send
+):
+    """It is said that one waits; the first answer counts, and none to a text that has changed."""
+    page = watch_errors(browser.new_page())
+    place = ".breeze-lab-search"
+    patience = bundles.script("search").replace("PATIENCE_S = 20;", "PATIENCE_S = 0.2;")
+    assert patience != bundles.script("search")
+    page.evaluate(MUTE, [patience, has_send])
+    page.locator(f"{place} input").fill("rel")
+    until(lambda: "it answers when" in said(page, place), "the word that one waits")
+    asked = page.evaluate("window.asked")
+    assert {one["text"] for one in asked} == {"rel"}
+    assert len({one["id"] for one in asked}) == 1
+    if has_send:
+        page.wait_for_timeout(500)  # time in which a wrong page would ask again
+        assert len(page.evaluate("window.asked")) == 1
+    else:
+        until(lambda: len(page.evaluate("window.asked")) > 2, "the question, again")
+    page.locator(f"{place} input").fill("reliance")
+    until(lambda: page.evaluate("window.asked.at(-1).text") == "reliance", "the later question")
+    first, second = asked[0]["id"], page.evaluate("window.asked.at(-1).id")
+    assert first != second
+    page.evaluate("id => window.answer(id, 'NSE:WRONG')", first)
+    assert page.locator(place).get_attribute("data-answered") is None
+    page.evaluate("id => window.answer(id, 'NSE:RELIANCE')", second)
+    page.wait_for_selector(f"{place}[data-answered='reliance']", timeout=30_000)
+    count = len(page.evaluate("window.asked"))
+    page.evaluate("id => window.answer(id, '')", second)
+    page.wait_for_timeout(500)  # as above
+    assert chosen(page, place) == "NSE:RELIANCE"
+    assert len(page.evaluate("window.asked")) == count
     assert page.errors == []
     page.close()
 

@@ -17,7 +17,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 CELLS = [
     "%load_ext breeze_lab\n%breeze_login practice\nimport breeze_lab",
-    'breeze_lab.candles("RELIANCE", "1m", indicators=["ema(20)", "rsi"])',
+    'chart = breeze_lab.candles("RELIANCE", "1m", indicators=["ema(20)", "rsi"])\nchart',
+    'print(breeze_lab.share(chart, "1d").url, breeze_lab.share(chart, data="snapshot").url)',
 ]
 CHART = ".breeze-lab-chart"
 #: Where screenshots go when somebody wants to look at them.
@@ -153,7 +154,23 @@ def test_a_viewers_page_cannot_ask_the_jupyter_server(browser, page, lab, link):
     own.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_cell_makes_links_of_the_same_chart(browser, page, lab):
+    """Live and as a snapshot: the same page with the same indicators, and a still one says so."""
+    output = page.locator(".jp-OutputArea-output pre").last
+    until(lambda: output.inner_text().count("/s/") == 2, "the links of the cell")
+    live, still = output.inner_text().split()
+    assert live.startswith(f"{lab.url}breeze-lab/s/")
+    for url, state in ((live, "live"), (still, "still")):
+        viewer = Viewer(browser)
+        viewer.open(url)
+        viewer.page.wait_for_selector(f"{CHART}[data-state={state}]", timeout=60_000)
+        until(lambda viewer=viewer: viewer.data().get("indicators") == "ema(20); rsi", "both")
+        assert viewer.wrong == []
+        picture(viewer.page, f"share-{state}")
+        viewer.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"] if PICTURES else ["dark"])
 def test_a_phone_shows_it_too(browser, link, scheme):
     """390 pixels wide nothing is cut off, in both colours."""
     viewer = Viewer(browser, 390, scheme)
@@ -174,7 +191,7 @@ def test_two_viewers_are_one_subscription(browser, lab, link):
         viewer.open(link)
         viewer.page.wait_for_selector(f"{CHART}[data-state=live]", timeout=60_000)
     until(lambda: all(v.data().get("indicators") for v in viewers), "their indicators")
-    until(lambda: lab.market()["rooms"] == {"4.1!2885": 1}, "one room")
+    until(lambda: lab.market()["rooms"]["4.1!2885"] == 1, "one room")
     assert lab.market()["connections"]["stream"] == 1
     for viewer, scheme in zip(viewers, ("light", "dark"), strict=True):
         viewer.page.wait_for_timeout(300 if PICTURES else 0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import time
 from datetime import datetime, timedelta
@@ -12,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from breeze_lab import charts, clock, processes, settings
+from breeze_lab import chart_figures, charts, clock, processes, settings
 from breeze_lab.bars import Bar, Interval
 from breeze_lab.errors import SettingsError
 from breeze_lab.feed import FeedBar
@@ -163,6 +165,72 @@ def test_the_browser_gets_little_and_exact_bytes(home):
     assert repr(chart) == "LiveChart('NSE:RELIANCE', '1m')"
     assert processes.running(settings.folders().runtime, "relay") is None
     chart.close()
+
+
+FIGURES = [
+    {"interval_s": 60, "tick_size": 0.05, "height": 480, "with_volume": True},
+    {"interval_s": 86_400, "tick_size": 0.05, "height": 480, "with_volume": True},
+    {"interval_s": 60, "tick_size": 0.0025, "height": 480, "with_volume": True},
+    {"interval_s": 60, "tick_size": 0.05, "height": 300, "with_volume": False},
+]
+
+
+def numbered(text):
+    """Return a figure's JSON with its models numbered from one, in the order they come."""
+    names = dict.fromkeys(re.findall(r'"(p\d+)"', text))
+    order = {name: f'"m{n}"' for n, name in enumerate(names, 1)}
+    return re.sub(r'"(p\d+)"', lambda found: order[found[1]], text)
+
+
+def test_a_kept_figure_is_the_one_that_would_be_drawn(home, monkeypatch):
+    """What comes from the disk differs from a drawing in the models' numbers alone."""
+    fresh = [chart_figures.draw(**options) for options in FIGURES]
+    assert len({numbered(text) for text in fresh}) == len(FIGURES)
+    first = [chart_figures.text(**options) for options in FIGURES]
+    with monkeypatch.context() as patch:
+        patch.setattr(chart_figures, "draw", None)  # it cannot be called
+        kept = [chart_figures.text(**options) for options in FIGURES]
+        chart = LiveChart(RELIANCE, "1m", history(), practice=True)
+        assert chart.figure == kept[0]
+        chart.close()
+    assert kept == first
+    assert [numbered(text) for text in kept] == [numbered(text) for text in fresh]
+    assert json.loads(kept[0])["version"] == chart_figures.bokeh_version()
+
+
+@pytest.mark.parametrize("how", ["cut", "changed", "empty", "no text", "another version"])
+def test_a_kept_figure_that_is_not_believed_is_drawn_anew(home, monkeypatch, how):
+    """The planted faults: a damaged file, and one that another version made."""
+    wanted = chart_figures.text(**FIGURES[0])
+    (path,) = (settings.folders().cache / "figures").iterdir()
+    good = path.read_bytes()
+    if how == "another version":
+        monkeypatch.setattr(chart_figures, "_made_by", lambda: "f" * 32)
+    else:
+        path.write_bytes(
+            {"cut": good[:-1], "changed": good.replace(b"vbar", b"hbar").replace(b"VBar", b"HBar"),
+             "empty": b"", "no text": b"\xff\n"}[how]
+        )  # fmt: skip
+        assert path.read_bytes() != good
+    again = chart_figures.text(**FIGURES[0])
+    assert again != wanted, "other models"
+    assert numbered(again) == numbered(wanted)
+    assert chart_figures.text(**FIGURES[0]) == again, "and kept"
+
+
+def test_figures_need_no_disk_and_leave_no_litter(home):
+    """Without a folder to write to they are drawn; those of versions long gone are removed."""
+    wanted = numbered(chart_figures.text(**FIGURES[0]))
+    folder = settings.folders().cache / "figures"
+    for name, days in (("a" * 32 + "-60.json", 31), ("b" * 32 + "-60.json", 29)):
+        (folder / name).write_text("old")
+        os.utime(folder / name, (time.time() - days * 86_400,) * 2)
+    chart_figures.text(**FIGURES[1])
+    assert {path.name[0] for path in folder.iterdir()} >= {"b"}
+    assert not list(folder.glob("a" * 32 + "*"))
+    shutil.rmtree(folder)
+    folder.write_text("in the way")
+    assert numbered(chart_figures.text(**FIGURES[0])) == wanted
 
 
 def test_a_chart_of_a_replay_names_its_day(home):

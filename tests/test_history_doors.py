@@ -14,7 +14,7 @@ from history_home import files, history_home, served
 from IPython.core.interactiveshell import InteractiveShell
 
 import breeze_lab
-from breeze_lab import cli, clock, errors, historical, history_command, history_price
+from breeze_lab import chart_looks, cli, clock, errors, historical, history_command, history_price
 from breeze_lab.bars import Interval
 from breeze_lab.historical.shelf import root
 from breeze_lab.limits import CallMeter, FreeMeter
@@ -65,6 +65,25 @@ def test_a_charts_first_bars_cost_nothing_the_second_time(sunday):
         direct = historical.candles(now, instrument, interval, start, end, stored=False)
         assert direct.equals(first)
     assert first.index[-1].date().isoformat() == "2026-06-25", "the 26th is a holiday"
+
+
+def test_a_chart_gets_the_numbers_of_the_frame(sunday):
+    """The bars that a chart is drawn from without pandas are those of the documented frame."""
+    _, now = sunday
+    instrument = now.resolve("RELIANCE")
+    for interval, count in ((Interval.M1, 300), (Interval.M15, 300), (Interval.D1, 200)):
+        series = historical.newest(now, instrument, interval, count)
+        frame = historical.latest(now, instrument, interval, count)
+        assert series.frame.equals(frame)
+        assert len(series) == len(frame) == count
+        assert series.traded is chart_looks.has_volume(frame) is True
+        for limit in (10, 1000):
+            drawn, wanted = series.columns(limit), chart_looks.columns(frame, limit=limit)
+            assert list(drawn) == list(wanted)
+            for name, column in wanted.items():
+                assert drawn[name].dtype == column.dtype
+                assert drawn[name].tobytes() == column.tobytes(), name
+    assert set(series.frame.attrs) >= {"calls", "source", "fetched"}
 
 
 def test_up_to_now_means_up_to_the_markets_now(sunday):

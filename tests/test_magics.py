@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from urllib.request import ProxyHandler, build_opener
 
@@ -103,6 +105,43 @@ def test_login_can_be_rerun(logged_in):
     assert "Practice market: logged in as" in again["text"]
     same = logged_in.run("%breeze_login practice\nassert s.peek() is first")
     assert same["status"] == "ok"
+
+
+def test_after_a_login_the_first_chart_finds_its_libraries_loaded(logged_in):
+    """They come on a thread of their own; Bokeh waits for who needs it."""
+    told = logged_in.run(
+        "import sys, threading\n"
+        "for one in threading.enumerate():\n"
+        "    if one.name == 'breeze-lab-warmup':\n"
+        "        one.join(30)\n"
+        "wanted = 'numpy', 'pyarrow.parquet', 'requests', 'anywidget', 'bokeh'\n"
+        "print(*[name for name in wanted if name in sys.modules])"
+    )
+    assert told["text"].split() == ["numpy", "pyarrow.parquet", "requests", "anywidget"]
+
+
+_AT_ONCE = """
+import sys, threading
+sys.modules["requests"] = None  # a library that is not there
+from breeze_lab import warmup
+warmup.begin()
+warmup.begin()
+warming = [one for one in threading.enumerate() if one.name == "breeze-lab-warmup"]
+import breeze_lab.historical, breeze_lab.widgets.live_chart, pyarrow.parquet
+assert len(warming) < 2
+for one in warming:
+    one.join(30)
+assert "anywidget" in sys.modules
+"""
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_warming_up_hurts_nobody_who_imports_meanwhile(attempt):
+    """The same libraries are loaded by two threads at once, and one that fails is not told twice."""
+    done = subprocess.run(
+        [sys.executable, "-c", _AT_ONCE], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_wrong_name_is_one_readable_line(logged_in):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import subprocess
 import sys
 import threading
 import time
@@ -244,3 +246,55 @@ def test_the_raw_sdk_is_there_with_its_name_tables(client, practice):
     """Scripts written against breeze-connect find their tables filled, from the cached master."""
     client.login(practice["api_session"])
     assert client.raw().stock_script_dict_list[1]["RELIND"] == "2885"
+
+
+_WORKS = """
+import json, sys
+from pathlib import Path
+from breeze_lab._sdk import Client, Identity
+from breeze_lab.settings import Endpoints
+market, history, session_key = json.loads(sys.argv[2]), json.loads(sys.argv[3]), sys.argv[4]
+def loaded():
+    print(*sorted({"requests", "pandas", "socketio"} & set(sys.modules)))
+client = Client(
+    Endpoints.from_dict(market, name="practice"), Path(sys.argv[1]),
+    app_key=market["app_key"], secret=market["secret"],
+)
+client.resume(Identity(market["user_id"], session_key, "somebody", {}))
+loaded()
+assert len(client.call("get_historical_data_v2", **history)) == 6
+loaded()
+assert client.raw().get_names("NSE", "RELIANCE")["isec_stock_code"] == "RELIND"
+loaded()
+handler = client._sdk.SocketEventBreeze
+made = [handler("/", client.raw()), handler("/", client.raw())]
+loaded()
+import socketio
+assert handler.__mro__[1:3] == socketio.ClientNamespace.__mro__[:2], handler.__mro__
+assert all(type(one.sio) is socketio.Client and one.namespace == "/" for one in made)
+"""
+
+
+def test_what_the_sdk_imports_without_need_waits_for_its_use(client, practice, master_path):
+    """Going on with a session loads no SDK, a call no sockets, and a socket is the real one."""
+    identity = client.login(practice["api_session"])
+    market_ = json.dumps({**practice, "user_id": identity.user_id})
+    done = subprocess.run(
+        [sys.executable, "-c", _WORKS, str(master_path), market_, json.dumps(HISTORY),
+         identity.session_key],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "", "requests", "pandas requests", "pandas requests socketio",
+    ]  # fmt: skip
+
+
+def test_a_master_that_is_gone_by_the_first_call_is_said(client, practice, tmp_path):
+    """The SDK reads it when it is loaded, and a person may have removed it by then."""
+    identity = client.login(practice["api_session"])
+    keys = {"app_key": practice["app_key"], "secret": practice["secret"]}
+    later = Client(client.endpoints, tmp_path / "gone.zip", **keys)
+    later.resume(identity)
+    with pytest.raises(errors.MasterError, match="Log in again"):
+        later.call("get_historical_data_v2", **HISTORY)

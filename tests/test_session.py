@@ -257,6 +257,35 @@ print(breeze_lab.quote("RELIANCE").time.utcoffset())
     assert offset == "5:30:00"
 
 
+_CHART = """
+import sys
+from breeze_lab import historical, session
+from breeze_lab.bars import Interval
+from breeze_lab.widgets import LiveChart
+heavy = {"bokeh", "pandas", "socketio", "aiohttp", "redis", "breeze_connect"}
+now = session.current()
+assert not heavy & set(sys.modules) and "requests" not in sys.modules
+instrument = now.resolve("RELIANCE")
+past = historical.newest(now, instrument, Interval.M1, 300)
+chart = LiveChart(instrument, Interval.M1, past, practice=now.practice)
+print(len(chart.bars), len(chart.figure), *sorted(heavy & set(sys.modules)))
+assert len(past.frame) == 300 and "pandas" in sys.modules
+"""
+
+
+def test_a_fresh_kernel_loads_neither_bokeh_nor_pandas_for_a_chart(logged_in):
+    """One that joins the session draws from the disk what was drawn before; the first one draws."""
+    told = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", _CHART], capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        told.append(done.stdout.split())
+    assert told[1] == [str(300 * 6 * 8), told[0][1]]
+    assert "bokeh" in told[0], "nothing was kept before"
+
+
 def test_other_options_of_a_running_practice_market_are_not_ignored(home):
     """Asking for another seed than the running market's is refused, with the way out."""
     try:

@@ -8,6 +8,7 @@ from breeze_lab import clock
 from breeze_lab.bars import Bar, Interval, resample
 from breeze_lab.historical.blocks import Block, resample_frame
 from breeze_lab.historical.calls import SOURCE
+from breeze_lab.historical.series import Series
 from breeze_lab.historical.work import Work
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from breeze_lab.limits import Priority
     from breeze_lab.session import Session
 
-__all__ = ["bars", "candles", "latest", "price"]
+__all__ = ["bars", "candles", "latest", "newest", "price"]
 
 
 def candles(
@@ -157,12 +158,37 @@ def latest(
     ------
     NotLoggedIn, SessionExpired, RateLimited, RequestError, BadResponse, HistoryError
     """
+    return newest(
+        session, instrument, interval, count, max_calls=max_calls, stored=stored
+    ).frame  # fmt: skip
+
+
+def newest(
+    session: Session,
+    instrument: Instrument,
+    interval: Interval,
+    count: int = 500,
+    *,
+    max_calls: int = 4,
+    stored: bool = True,
+) -> Series:
+    """Return what `latest` does as numbers, and its frame when that is looked at.
+
+    Parameters and errors are those of `latest`; everything is fetched when this returns.
+    """
     native = SOURCE.get(interval, interval)
     work = Work(session, instrument, native, stored=stored)
     block = work.newest(count * (interval.value // native.value), max_calls)
-    frame = _frame(work, block, interval).iloc[-count:]
-    frame.attrs.update(_said(work, interval))
-    return frame
+    said = _said(work, interval)
+
+    def make() -> pd.DataFrame:
+        frame = _frame(work, block, interval).iloc[-count:]
+        frame.attrs.update(said)
+        return frame
+
+    if native is not interval:  # pandas merges
+        return Series.of_frame(make())
+    return Series(Block(block.start[-count:], block.data[-count:]), make)
 
 
 def price(

@@ -1,10 +1,10 @@
 """The live chart: candles that go on moving while the kernel is busy.
 
 Owns the widget: it hands the browser a Bokeh figure, the history and the name
-of a subscription. From then on the browser listens to the relay by itself,
-through the Jupyter server, so neither a blocked kernel nor a restarted one
-stops the chart. Where there is no such server, `breeze_lab.widgets.relay_comm`
-sends the same messages through the kernel.
+of a subscription, and loads neither Bokeh nor pandas for it. From then on the
+browser listens to the relay by itself, through the Jupyter server, so neither
+a blocked kernel nor a restarted one stops the chart. Where there is no such
+server, `breeze_lab.widgets.relay_comm` sends the same messages through the kernel.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import anywidget
-import bokeh
 import numpy as np
 import traitlets
-from bokeh.embed import json_item
 
-from breeze_lab import chart_indicators, charts, clock
+from breeze_lab import chart_figures, chart_looks, clock
 from breeze_lab.bars import Interval
+from breeze_lab.historical import Series
 from breeze_lab.indicators import catalogue
 from breeze_lab.indicators.spec import parse_all
 from breeze_lab.widgets import bundles
@@ -71,7 +70,7 @@ class LiveChart(anywidget.AnyWidget):
         Length of a candle.
     frame
         The history: open, high, low, close, volume; index: aware opening
-        times, ascending. Its last bar may still form.
+        times, ascending. Its last bar may still form. A `Series` loads no pandas.
     practice
         Whether the prices are made up; says so on the chart.
     replay
@@ -117,14 +116,14 @@ class LiveChart(anywidget.AnyWidget):
         self,
         instrument: Charted,
         interval: Interval | str,
-        frame: DataFrame,
+        frame: DataFrame | Series,
         *,
         practice: bool = False,
         replay: str = "",
         fetched_s: float | None = None,
         theme: Literal["auto", "light", "dark"] = "auto",
         height: int = 480,
-        visible: int = charts.VISIBLE,
+        visible: int = chart_looks.VISIBLE,
         indicators: str | Iterable[str | Spec] = (),
         shown: int | None = None,
     ) -> None:
@@ -140,17 +139,17 @@ class LiveChart(anywidget.AnyWidget):
         self._desk: Desk | None = None
         specs = parse_all(indicators)
         self._hidden = 0 if shown is None else max(len(frame) - shown, 0)
-        layout = charts.candles_figure(
-            interval_s=self.interval.value, tick_size=instrument.tick_size, height=height,
-            with_volume=charts.has_volume(frame),
-        )  # fmt: skip
+        traded = frame.traded if isinstance(frame, Series) else chart_looks.has_volume(frame)
         # As text, because BokehJS changes what it is given and a second view starts anew.
         super().__init__(
             config=json.dumps(self._config(practice, theme, height, visible)),
-            figure=json.dumps(json_item(layout)),
-            bars=_pack(frame, charts.MAX_CANDLES + self._hidden),
+            figure=chart_figures.text(
+                interval_s=self.interval.value, tick_size=instrument.tick_size, height=height,
+                with_volume=traded,
+            ),
+            bars=_pack(frame, chart_looks.MAX_CANDLES + self._hidden),
             indicators=[str(spec) for spec in specs],
-        )
+        )  # fmt: skip
         self.on_msg(self._on_request)
 
     def _config(self, practice: bool, theme: str, height: int, visible: int) -> dict[str, Any]:
@@ -161,13 +160,13 @@ class LiveChart(anywidget.AnyWidget):
             "key": instrument.key, "room": instrument.quote_room, "anchor_s": instrument.anchor_s,
             "symbol": title, "name": instrument.name, "exchange": instrument.exchange,
             "interval": self.interval.label, "interval_s": self.interval.value,
-            "decimals": charts.decimals(instrument.tick_size), "practice": practice,
+            "decimals": chart_looks.decimals(instrument.tick_size), "practice": practice,
             "replay": self._replay, "market": self._market, "theme": theme, "height": height,
-            "visible": visible, "margin": charts.MARGIN, "most": charts.MAX_CANDLES + self._hidden,
-            "hidden": self._hidden, "pane_height": chart_indicators.PANE_HEIGHT,
-            "lines": chart_indicators.COLOURS,
-            "fetched_s": self._fetched_s, "bokeh": bokeh.__version__,
-            "palettes": {name: palette.to_dict() for name, palette in charts.PALETTES.items()},
+            "visible": visible, "margin": chart_looks.MARGIN,
+            "most": chart_looks.MAX_CANDLES + self._hidden, "hidden": self._hidden,
+            "pane_height": chart_looks.PANE_HEIGHT, "lines": chart_looks.COLOURS,
+            "fetched_s": self._fetched_s, "bokeh": chart_figures.bokeh_version(),
+            "palettes": {name: palette.to_dict() for name, palette in chart_looks.PALETTES.items()},
         }  # fmt: skip
 
     def __repr__(self) -> str:
@@ -193,7 +192,8 @@ class LiveChart(anywidget.AnyWidget):
         from breeze_lab.widgets import live_data  # noqa: PLC0415 - connects to the relay
 
         bars = live_data.relay_bars(self.instrument, self.interval)
-        whole = live_data.merged(self._history, bars, self.interval, self._fetched_s)
+        history = self._history.frame if isinstance(self._history, Series) else self._history
+        whole = live_data.merged(history, bars, self.interval, self._fetched_s)
         frame = whole.iloc[self._hidden :]
         if not self.indicators:
             return frame
@@ -204,7 +204,8 @@ class LiveChart(anywidget.AnyWidget):
     @property
     def fetched(self) -> tuple[DataFrame, int, float]:
         """The history as it was fetched, how many of its bars are hidden, and when (Unix s)."""
-        return self._history, self._hidden, self._fetched_s
+        history = self._history.frame if isinstance(self._history, Series) else self._history
+        return history, self._hidden, self._fetched_s
 
     def close(self) -> None:
         """Take the chart off the page and end its subscription."""
@@ -239,6 +240,8 @@ class LiveChart(anywidget.AnyWidget):
                 told = [one.to_dict() for one in catalogue.listed().values()]
                 self.send({"op": "catalogue", "indicators": told})
             case "bokeh":
+                import bokeh  # noqa: PLC0415 - its scripts only
+
                 path = Path(bokeh.__file__).parent / "server" / "static" / "js" / "bokeh.min.js"
                 self.send({"op": "bokeh"}, [path.read_bytes()])
 
@@ -256,7 +259,10 @@ def _day_of(recording: str) -> str:
     return f"{date.fromisoformat(found[0]):%-d %b %Y}"
 
 
-def _pack(frame: DataFrame, limit: int = charts.MAX_CANDLES) -> bytes:
+def _pack(frame: DataFrame | Series, limit: int = chart_looks.MAX_CANDLES) -> bytes:
     """Return time, open, high, low, close and volume as little-endian float64, column by column."""
-    data = charts.columns(frame, limit=limit)
+    if isinstance(frame, Series):
+        data = frame.columns(limit)
+    else:
+        data = chart_looks.columns(frame, limit=limit)
     return np.concatenate([data[name] for name in _FIELDS]).astype("<f8").tobytes()

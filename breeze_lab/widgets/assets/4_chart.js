@@ -68,6 +68,7 @@ class Chart {
   }
 
   async start() {
+    this.listen(); // the relay answers while Bokeh draws
     const Bokeh = await load_bokeh(this.config.bokeh, this.model);
     if (this.closed) return;
     this.plot = new Plot(this.part("plot"), Bokeh, this.config, this.bars);
@@ -82,9 +83,18 @@ class Chart {
     };
     this.plot.on_overlay = () => this.place_legends();
     this.follow_theme();
+    this.bars.grown = 0; // drawn already
     this.plot.update();
     this.plot.changed = false; // the first paint is no repaint
+    this.drawn = true;
+    this.moved = this.dirty = false;
     this.quote();
+    this.add_indicators();
+    this.timer = setInterval(() => this.badge(), 500);
+    this.badge();
+  }
+
+  listen() {
     const { key, room, anchor_s, interval, market } = this.config;
     this.close_feed = open_feed({
       model: this.model, client: `chart ${key}`, instruments: [{ key, room, anchor_s }],
@@ -96,8 +106,13 @@ class Chart {
         this.badge();
       },
     });
-    this.add_indicators();
-    this.timer = setInterval(() => this.badge(), 500);
+  }
+
+  /** Say why there is no chart; nothing more comes. */
+  fail(error) {
+    console.error(error);
+    this.close_feed?.();
+    this.link = `The chart cannot be drawn: ${error.message}`;
     this.badge();
   }
 
@@ -132,7 +147,7 @@ class Chart {
 
   /** Paint the newest state soon, however much arrives until then. */
   schedule() {
-    if (this.waiting) return;
+    if (this.waiting || !this.drawn) return;
     this.waiting = true;
     const now = performance.now();
     // Trades come in clusters: a short debt lets a cluster be seen and keeps the average.
@@ -333,6 +348,7 @@ class Chart {
     if (session_clock().ended(this.config.market)) [state, text] = ["ended", `Session ended · ${since}`];
     else if (link === "lost") [state, text] = ["offline", `Reconnecting · ${since}`];
     else if (link !== "open") [state, text] = ["offline", link];
+    else if (!this.drawn) [state, text] = ["offline", "Drawing"];
     else if (upstream && upstream.state !== "connected") {
       state = "offline";
       text = `${UPSTREAM[upstream.state] ?? upstream.state} · ${since}`;
@@ -407,10 +423,6 @@ class Chart {
 /** Draw one view of a chart; return what takes it away. */
 function render_chart({ model, el }) {
   const chart = new Chart(model, el);
-  chart.start().catch((error) => {
-    console.error(error);
-    chart.root.dataset.state = "offline";
-    chart.part("age").textContent = `The chart cannot be drawn: ${error.message}`;
-  });
+  chart.start().catch((error) => chart.fail(error));
   return () => chart.close();
 }

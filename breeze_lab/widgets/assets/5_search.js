@@ -3,6 +3,7 @@
 
 const TYPING_MS = 90; // shorter than a pause between two words, longer than one between two letters
 const ROWS = 40;
+const PATIENCE_S = 20; // of a question to a kernel, before it is said that one waits
 let searches = 0;
 
 const ICONS = {
@@ -37,8 +38,9 @@ function marked(text, typed) {
 /**
  * A box to type in and the rows below it.
  *
- * `source.ask(text)` resolves to {groups, note} or rejects with a sentence; `source.pick(item)`,
- * `source.chart(item)` and `source.watch(item)` act, and may return a sentence to show.
+ * `source.ask(text, on_late)` resolves to {groups, note} or rejects with a sentence; `on_late` gets
+ * one while it takes long. `source.pick(item)`, `source.chart(item)` and `source.watch(item)` act,
+ * and may return a sentence to show.
  */
 class SearchBox {
   constructor(el, source, { placeholder = "Search: reliance, nifty fut, nifty 24500 ce …", compact = false } = {}) {
@@ -110,7 +112,9 @@ class SearchBox {
     const { text } = this;
     this.root.dataset.asking = "true";
     try {
-      const answer = await this.source.ask(text.trim());
+      const answer = await this.source.ask(text.trim(), (words) => {
+        if (number === this.asked) this.say(words, true);
+      });
       // A later question has been asked: this answer would only flicker past.
       if (number === this.asked) this.show(answer, text);
     } catch (error) {
@@ -317,9 +321,8 @@ class WidgetSource {
     this.no_server = base_url() === null;
     this.on_message = (message) => {
       const waiter = this.waiting.get(message?.id);
-      if (!waiter) return;
-      this.waiting.delete(message.id);
-      clearTimeout(waiter.timer);
+      if (!waiter) return; // nobody's question, or its second answer
+      this.forget(message.id);
       if (message.error) waiter.reject(new Error(message.error));
       else waiter.resolve(message);
     };
@@ -328,7 +331,12 @@ class WidgetSource {
 
   close() {
     this.model.off("msg:custom", this.on_message);
-    for (const { timer } of this.waiting.values()) clearTimeout(timer);
+    for (const id of [...this.waiting.keys()]) this.forget(id);
+  }
+
+  forget(id) {
+    clearTimeout(this.waiting.get(id)?.timer);
+    this.waiting.delete(id);
   }
 
   /** Send a message to Python: a custom message of a widget, a property where there are none. */
@@ -340,19 +348,39 @@ class WidgetSource {
     }
   }
 
-  ask_kernel(message, timeout_s = 20) {
+  /** Ask Python; without an answer in time reject, or call `on_late` and go on waiting. */
+  ask_kernel(message, { timeout_s = PATIENCE_S, on_late = null } = {}) {
     const id = (this.count += 1);
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.waiting.delete(id);
-        reject(new Error("The kernel is busy; it answers when its cell has ended."));
-      }, timeout_s * 1000);
-      this.waiting.set(id, { resolve, reject, timer });
+      const waiter = { resolve, reject, again: 0 };
+      const late = () => {
+        const words = "The kernel is busy; it answers when its cell has ended.";
+        if (on_late === null) {
+          this.forget(id);
+          reject(new Error(words));
+          return;
+        }
+        on_late(words);
+        // A property that was set while its page had lost the server told nobody. A comm's messages
+        // wait in the kernel, where a second one would only be answered twice.
+        waiter.again += 1;
+        if (typeof this.model.send !== "function") this.tell({ ...message, id, again: waiter.again });
+        waiter.timer = setTimeout(late, timeout_s * 1000);
+      };
+      waiter.timer = setTimeout(late, timeout_s * 1000);
+      this.waiting.set(id, waiter);
       this.tell({ ...message, id });
     });
   }
 
-  async ask(text) {
+  /** Ask the kernel what a text finds; nobody waits for the answer to the text before it any more. */
+  search_kernel(text, on_late) {
+    this.forget(this.searching);
+    this.searching = this.count + 1;
+    return this.ask_kernel({ op: "search", text, limit: ROWS }, { on_late });
+  }
+
+  async ask(text, on_late) {
     const market = this.model.get("market");
     if (!this.no_server) {
       try {
@@ -361,12 +389,12 @@ class WidgetSource {
         this.no_server = true;
       } catch (error) {
         // The kernel may be logged in where the server knows of nobody.
-        return this.ask_kernel({ op: "search", text, limit: ROWS }, 3).catch(() => {
+        return this.ask_kernel({ op: "search", text, limit: ROWS }, { timeout_s: 3 }).catch(() => {
           throw error;
         });
       }
     }
-    return this.ask_kernel({ op: "search", text, limit: ROWS });
+    return this.search_kernel(text, on_late);
   }
 
   async pick(item) {
