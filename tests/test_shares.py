@@ -27,7 +27,7 @@ from breeze_lab.shares.limits import MOST
 from breeze_lab.shares.targets import chart_target
 
 #: Links tried over HTTP; the long form is the promise of docs/sharing.md.
-TRIED = int(os.environ.get("BREEZE_LAB_SHARE_LINKS", "300"))
+TRIED = int(os.environ.get("BREEZE_LAB_SHARE_LINKS", "180"))
 
 
 @pytest.fixture(scope="module")

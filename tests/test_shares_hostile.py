@@ -19,7 +19,7 @@ import breeze_lab
 pytestmark = pytest.mark.timeout(600)
 
 #: Messages of the attack; the long form is the promise of docs/sharing.md.
-COUNT = int(os.environ.get("BREEZE_LAB_HOSTILE", "240"))
+COUNT = int(os.environ.get("BREEZE_LAB_HOSTILE", "120"))
 HERE = Path(__file__).parent
 
 
