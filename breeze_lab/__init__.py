@@ -96,8 +96,11 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     from breeze_lab.magics import BreezeMagics  # noqa: PLC0415 - only inside IPython
     from breeze_lab.replay_magic import ReplayMagics  # noqa: PLC0415
     from breeze_lab.schedule_magic import ScheduleMagics  # noqa: PLC0415
+    from breeze_lab.share_magic import ShareMagics  # noqa: PLC0415
 
-    shell.register_magics(BreezeMagics, FeedMagics, HistoryMagics, ReplayMagics, ScheduleMagics)
+    shell.register_magics(
+        BreezeMagics, FeedMagics, HistoryMagics, ReplayMagics, ScheduleMagics, ShareMagics
+    )
     manager: Any = shell.extension_manager
 
     def quietly(*_: object) -> None:

@@ -227,13 +227,14 @@ class Streams:
     def follow(self, room: Room) -> None:
         """Move a room on until it is left."""
         place = _place(room)
-        self._rooms.setdefault(place, set()).add(room)
-        if place not in self._tasks:
-            self._tasks[place] = asyncio.create_task(self._run(place, room.config["anchor_s"]))
-        elif room.says == "Connecting":
+        rooms = self._rooms.setdefault(place, set())
+        if room in rooms:
+            return
+        rooms.add(room)
+        if (before := self._tasks.pop(place, None)) is not None:
             # The relay tells where things stand at the beginning only, so begin again.
-            self._tasks.pop(place).cancel()
-            self._tasks[place] = asyncio.create_task(self._run(place, room.config["anchor_s"]))
+            before.cancel()
+        self._tasks[place] = asyncio.create_task(self._run(place, room.config["anchor_s"]))
 
     def leave(self, room: Room) -> None:
         """Stop moving it on; with the last room the subscription ends."""

@@ -27,9 +27,10 @@ BUNDLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...], str]]] = {
             "3_plot",
             "3_indicators",
             "3_menu",
+            "3_share",
             "4_chart",
         ),
-        ("session", "chart", "indicators"),
+        ("session", "chart", "indicators", "share"),
         "export default { render: render_chart };",
     ),
     "search": (

@@ -204,7 +204,8 @@ class LiveChart(anywidget.AnyWidget):
     @property
     def fetched(self) -> tuple[DataFrame, int, float]:
         """The history as it was fetched, how many of its bars are hidden, and when (Unix s)."""
-        return self._history, self._hidden, self._fetched_s
+        history = self._history.frame if isinstance(self._history, Series) else self._history
+        return history, self._hidden, self._fetched_s
 
     def close(self) -> None:
         """Take the chart off the page and end its subscription."""

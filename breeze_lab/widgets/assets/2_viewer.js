@@ -21,7 +21,7 @@ function load_bokeh() {
 function open_feed({ on_message, on_link }) {
   viewer_line.listener = (message) => {
     if (message.op === "link") on_link(message.says);
-    else if (message.op === "indicators") viewer_line.on_indicators?.(message);
+    else if (message.op === "indicators") viewer_line.hear_indicators(message);
     else {
       if (message.says) on_link(message.says);
       on_message(message);
@@ -39,6 +39,7 @@ class ViewerLine {
   constructor(address, on_end) {
     Object.assign(this, { address, on_end, listener: null, on_lost: null, on_state: () => {} });
     this.waiting = [];
+    this.early = []; // values that came before there was a plot
     this.wait = FIRST_WAIT_MS;
     window.addEventListener("online", () => this.hurry());
     document.addEventListener("visibilitychange", () => this.hurry());
@@ -69,6 +70,16 @@ class ViewerLine {
       this.timer = setTimeout(() => this.connect(), this.wait * (0.75 + Math.random() / 2));
       this.wait = Math.min(this.wait * 2, LONGEST_WAIT_MS);
     };
+  }
+
+  hear_indicators(message) {
+    if (this.on_indicators) this.on_indicators(message);
+    else this.early.push(message);
+  }
+
+  follow_indicators(listener) {
+    this.on_indicators = listener;
+    for (const message of this.early.splice(0)) listener(message);
   }
 
   catch_up() {

@@ -17,7 +17,8 @@ const FRAME = `
     <div class="bl-title"><strong class="bl-symbol"></strong><span class="bl-name"></span>
       <span class="bl-chip bl-where"></span><span class="bl-chip bl-practice" hidden
       title="Prices are made up by the practice market">practice</span>
-      <button class="bl-indicators" type="button" title="Add and remove indicators">Indicators</button></div>
+      <button class="bl-indicators" type="button" title="Add and remove indicators">Indicators</button>
+      <button class="bl-share" type="button" title="Let others look at this chart" hidden>Share</button></div>
     <div class="bl-badge" role="status"><i></i><span class="bl-age">Connecting</span></div>
     <div class="bl-quote"><span class="bl-price"></span><span class="bl-change"></span></div>
     <dl class="bl-day"></dl>
@@ -194,6 +195,7 @@ class Chart {
       if (specs.join() !== this.indicators.specs.join()) this.indicators.choose(specs);
     };
     model.on("change:indicators", this.retold);
+    this.share = new ShareBox(this);
   }
 
   /** Return what the menu offers: from the server, or from the kernel. */
@@ -411,6 +413,7 @@ class Chart {
     this.close_feed?.();
     this.indicators?.close();
     this.menu?.close();
+    this.share?.close();
     if (this.retold) this.model.off("change:indicators", this.retold);
     this.plot?.remove();
     this.root.remove();

@@ -32,8 +32,7 @@ class SharedChart extends Chart {
       },
     });
     this.plot.indicators = new IndicatorView(this.plot, this.indicators);
-    viewer_line.on_indicators = (message) => this.indicators.hear(message);
-    viewer_line.catch_up();
+    viewer_line.follow_indicators((message) => this.indicators.hear(message));
   }
 
   badge() {
