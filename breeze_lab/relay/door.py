@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from websockets.asyncio.server import ServerConnection, unix_serve
 from websockets.exceptions import ConnectionClosed
@@ -91,7 +91,7 @@ class Door:
         codec = Codec(connection.subprotocol or MSGPACK)
         consumer = self.hub.attach(codec)
         self._connections.add(connection)
-        writer = asyncio.create_task(self._write(connection, consumer))
+        writer = asyncio.create_task(self._write(cast("Outflow", connection), consumer))
         try:
             async for data in connection:
                 await self._answer(consumer, data)
@@ -106,7 +106,7 @@ class Door:
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
 
-    async def _write(self, connection: ServerConnection, consumer: Consumer) -> None:
+    async def _write(self, connection: Outflow, consumer: Consumer) -> None:
         loop = asyncio.get_running_loop()
         not_before = 0.0
         with contextlib.suppress(ConnectionClosed):
@@ -121,8 +121,7 @@ class Door:
                 not_before = self._beat.after(
                     loop.time(), consumer.flush_s, consumer.delivered - told
                 )
-                for message in messages:
-                    await connection.send(message, text=consumer.codec.text)
+                await connection.send_all(messages, text=consumer.codec.text)
 
     async def _answer(self, consumer: Consumer, data: str | bytes) -> None:
         request_id: int | None = None
