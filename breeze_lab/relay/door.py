@@ -107,21 +107,28 @@ class Door:
             await asyncio.gather(writer, return_exceptions=True)
 
     async def _write(self, connection: Outflow, consumer: Consumer) -> None:
+        """Write what waits until the connection ends, or end it: a mute one looks like a calm."""
+        try:
+            await self._write_on(connection, consumer)
+        except ConnectionClosed:
+            pass
+        except Exception:  # noqa: BLE001 - whatever it is, the others are served
+            _log.exception("Gave up %s: it could not be written to.", consumer.name)
+            connection.transport.abort()
+
+    async def _write_on(self, connection: Outflow, consumer: Consumer) -> None:
         loop = asyncio.get_running_loop()
         not_before = 0.0
-        with contextlib.suppress(ConnectionClosed):
-            while True:
-                await consumer.wake.wait()
-                # The first message after a pause leaves at once, a flood is batched.
-                await asyncio.sleep(max(0.0, not_before - loop.time()))
-                told = consumer.delivered
-                # In the log first: whatever anybody was told survives a kill.
-                self.hub.journal.commit()
-                messages = consumer.messages()
-                not_before = self._beat.after(
-                    loop.time(), consumer.flush_s, consumer.delivered - told
-                )
-                await connection.send_all(messages, text=consumer.codec.text)
+        while True:
+            await consumer.wake.wait()
+            # The first message after a pause leaves at once, a flood is batched.
+            await asyncio.sleep(max(0.0, not_before - loop.time()))
+            told = consumer.delivered
+            # In the log first: whatever anybody was told survives a kill.
+            self.hub.journal.commit()
+            messages = consumer.messages()
+            not_before = self._beat.after(loop.time(), consumer.flush_s, consumer.delivered - told)
+            await connection.send_all(messages, text=consumer.codec.text)
 
     async def _answer(self, consumer: Consumer, data: str | bytes) -> None:
         request_id: int | None = None
