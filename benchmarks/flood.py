@@ -29,7 +29,9 @@ __all__ = ["ROOMS", "Board", "Share", "quote"]
 #: So many instruments take turns.
 ROOMS: Final = 50
 _FIRST_TOKEN: Final = 10_000
-_SLOTS: Final = 48
+_SLOTS: Final = 64
+#: A reader tells its count this often; telling costs about as much as counting and looking.
+_TELL: Final = 16
 #: Ticks a flood may be ahead of its slowest reader; below what the relay keeps for a consumer.
 _WINDOW: Final = 16_000
 _CHUNK: Final = 500
@@ -48,10 +50,11 @@ class Board:
     -----
     Slots 0 to 11 count what each reader was called with; 12 says go (1 flood, 2
     paced) and 13 counts what was sent; from 16 on each reader says that it is ready,
-    from 32 on what it lost. Each slot has one writer, because adding is two steps.
+    from 32 on what it lost, from 48 on what came to it behind a later one. Each slot
+    has one writer, because adding is two steps.
     """
 
-    GO, SENT, READY, LOST = 12, 13, 16, 32
+    GO, SENT, READY, LOST, LATE = 12, 13, 16, 32, 48
 
     def __init__(self, path: Path) -> None:
         """Map the file."""
@@ -68,6 +71,10 @@ class Board:
     def lost(self, readers: int) -> int:
         """Return what the first `readers` readers were told to be lost."""
         return sum(self.counts[self.LOST : self.LOST + readers])
+
+    def late(self, readers: int) -> int:
+        """Return how many ticks came to the first `readers` readers behind a later one."""
+        return sum(self.counts[self.LATE : self.LATE + readers])
 
     def slowest(self, readers: int) -> int:
         """Return the smallest count of the first `readers` readers."""
@@ -198,12 +205,21 @@ def _read_feed(board: Board, slot: int, port: int, *, paced: bool) -> None:
     latencies: list[float] = []
     clock = time.monotonic
 
+    called = newest = 0
+
     def on_event(event: Any) -> None:
+        nonlocal called, newest
         if type(event) is FeedTick:
-            counts[slot] += 1
+            called += 1
+            # The instruments take turns, so that no tick has a smaller number than any before.
+            if event.sequence < newest:
+                counts[Board.LATE + slot] += 1
+            newest = event.sequence
+            if not called % _TELL:
+                counts[slot] = called
         elif isinstance(event, Lost):
             missed = (event.last or event.first) - event.first + 1
-            counts[slot] += missed
+            called += missed
             counts[Board.LOST + slot] += missed
 
     def on_paced_event(event: Any) -> None:

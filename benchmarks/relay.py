@@ -288,6 +288,7 @@ def _count(board: Board, readers: int, seconds: float, pids: dict[str, int]) -> 
     _heard(board, counts)
     wall = time.perf_counter() - began
     rates = [(b - a) / wall for a, b in zip(counts, board.counts[:readers], strict=True)]
+    assert not board.late(readers), "ticks came in another order than they were sent in"
     used = {name: _cpu_s(pid) - cpu[name] for name, pid in pids.items()}
     return _Seen(rates, used, board.lost(readers), wall, [], (resident, _resident(pids)))
 

@@ -11,7 +11,8 @@ from sim_loop import Process
 
 from breeze_lab import settings
 from breeze_lab.feed import FeedTick, Gap, Lost
-from breeze_lab.feed.loop import Entry, FeedLoop
+from breeze_lab.feed.entry import Entry
+from breeze_lab.feed.loop import FeedLoop
 from breeze_lab.feed.subscription import FeedBar, Subscription
 
 if TYPE_CHECKING:

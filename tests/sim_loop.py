@@ -184,6 +184,10 @@ class Socket:
             data = data.decode()
         self._post(lambda peer: peer._take(data))
 
+    async def send_all(self, messages: list[bytes], *, text: bool) -> None:
+        for message in messages:
+            await self.send(message, text=text)
+
     async def recv(self, decode: bool | None = None) -> Any:
         while self._frozen or not self._inbox:
             if not self.alive and not self._frozen:

@@ -68,8 +68,8 @@ def quote(number):
 class Instruments:
     """Lines that consumers watch, without a hub."""
 
-    def __init__(self, *consumers, keys="abc", every=True):
-        self.audiences = Audiences(uncut=1)
+    def __init__(self, *consumers, keys="abc", every=True, large=64):
+        self.audiences = Audiences(uncut=1, large=large)
         self.lines = {key: Line(key, f"4.1!{key}", 33_300) for key in keys}
         self.sent = dict.fromkeys(keys, 0)
         self.order = 0
@@ -102,11 +102,11 @@ moves = st.lists(st.sampled_from(["a", "b", "c", "control", "flush"]), max_size=
 
 
 @settings(deadline=None)
-@given(moves, st.integers(3, 12))
-def test_every_sequence_is_delivered_or_reported_lost_once(moves, limit):
+@given(moves, st.integers(3, 12), st.sampled_from([1, 64]))
+def test_every_sequence_is_delivered_or_reported_lost_once(moves, limit, large):
     """Whatever happens between writes, sequences come in order, without hole or repetition."""
     consumer = Consumer(1, Codec(MSGPACK), limit)
-    instruments = Instruments(consumer)
+    instruments = Instruments(consumer, large=large)
     sent, told, messages = instruments.sent, {"a": 0, "b": 0, "c": 0}, []
     for move in [*moves, "flush"]:
         if move == "flush":
@@ -179,12 +179,15 @@ turns = st.lists(
 
 
 @settings(deadline=None)
-@given(crowds, turns, st.sampled_from([1, 4, 1000]))
-def test_who_shares_ticks_hears_what_it_would_hear_alone(crowds, turns, uncut):  # noqa: C901
+@given(crowds, turns, st.sampled_from([1, 4, 1000]), st.sampled_from([1, 3, 64]), st.booleans())
+def test_who_shares_ticks_hears_what_it_would_hear_alone(  # noqa: C901
+    crowds, turns, uncut, large, mixed
+):
     """Whoever else listens, each consumer gets every tick of what it watches, in their order."""
-    consumers = [Consumer(n, Codec((JSON, MSGPACK)[n % 2])) for n in range(4)]
+    codecs = (JSON, MSGPACK) if mixed else (MSGPACK, MSGPACK)
+    consumers = [Consumer(n, Codec(codecs[n % 2])) for n in range(4)]
     instruments = Instruments()
-    instruments.audiences = Audiences(uncut)
+    instruments.audiences = Audiences(uncut, large)
     held, due, heard = [set() for _ in consumers], [[] for _ in consumers], [[] for _ in consumers]
 
     def flush(number):
@@ -222,6 +225,21 @@ def test_who_shares_ticks_hears_what_it_would_hear_alone(crowds, turns, uncut): 
         assert len(consumer.audiences) <= len(held[number])
 
 
+@pytest.mark.parametrize("large", [1, 64])
+def test_leaving_one_instrument_keeps_what_waits_of_the_others(large):
+    """Only the ticks of the one that was left are gone, encoded already or not."""
+    consumer = Consumer(1, Codec(MSGPACK))
+    instruments = Instruments(consumer, large=large)
+    for number in range(30):
+        instruments.tick("abc"[number % 3])
+    instruments.leave(consumer, "b")
+    instruments.tick("a")
+    rows = [row for message in read(consumer) for row in message["ticks"]]
+    expected = [("abc"[n % 3], n // 3 + 1, n + 1) for n in range(30) if n % 3 != 1]
+    assert [(row[0], row[1], row[17]) for row in rows] == [*expected, ("a", 11, 31)]
+    assert consumer.waiting == 0
+
+
 def test_who_gets_the_same_ticks_gets_the_same_bytes():
     """Consumers written to in one moment share what was encoded, however many ticks it holds."""
     consumers = [Consumer(n, Codec(MSGPACK), limit=100_000) for n in range(3)]
@@ -232,8 +250,17 @@ def test_who_gets_the_same_ticks_gets_the_same_bytes():
             instruments.tick("abc"[number % 3])
         told = [consumer.messages() for consumer in consumers]
         assert told[0] == told[1] == told[2]
-        (batch,) = map(msgspec.msgpack.decode, told[0])
-        assert [row[17] for row in batch["ticks"]] == list(range(last + 1, upto + 1))
+        assert all(one is two for one, two in zip(told[0], told[1], strict=True))
+        batches = [msgspec.msgpack.decode(message) for message in told[0]]
+        rows = [row for batch in batches for row in batch["ticks"]]
+        assert [row[17] for row in rows] == list(range(last + 1, upto + 1))
+        for batch in batches:
+            bounds = {}
+            for key, sequence, *_ in batch["ticks"]:
+                bounds[key] = bounds.get(key, (sequence,))[0], sequence
+            if "last" in batch:
+                told_of = {key: (batch["first"][key], batch["last"][key]) for key in batch["last"]}
+                assert told_of == bounds
         last = upto
 
 

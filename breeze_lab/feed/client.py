@@ -22,7 +22,8 @@ from breeze_lab import session, settings
 from breeze_lab.bars import Interval
 from breeze_lab.candle_text import contract
 from breeze_lab.errors import FeedDisconnected, FeedError, LoginError
-from breeze_lab.feed.loop import ORDERS, Entry, FeedLoop
+from breeze_lab.feed.entry import ORDERS, Entry
+from breeze_lab.feed.loop import FeedLoop
 from breeze_lab.feed.subscription import Subscription
 
 if TYPE_CHECKING:

@@ -13,83 +13,35 @@ import functools
 import itertools
 import logging
 import random
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from breeze_lab import errors, processes, settings
 from breeze_lab.feed import rows
+from breeze_lab.feed.entry import ORDERS
 from breeze_lab.feed.subscription import FeedBar, FeedState, Lost, Snapshot
 from breeze_lab.order_updates import decode_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from websockets.asyncio.client import ClientConnection
 
     from breeze_lab.bars import Interval
-    from breeze_lab.feed.subscription import Delivery, FeedEvent, Subscription
+    from breeze_lab.feed.entry import Entry
+    from breeze_lab.feed.subscription import FeedEvent
     from breeze_lab.feed.ticks import Batch, FeedTick
     from breeze_lab.relay.flow import Inflow
     from breeze_lab.settings import Folders
 
-__all__ = ["ORDERS", "Entry", "FeedLoop"]
+__all__ = ["FeedLoop"]
 
 _log: Final = logging.getLogger(__name__)
-
-#: The key of order notifications among the relay's keys.
-ORDERS: Final = "orders"
 
 _LONGEST_DELAY_S: Final = 3.0
 #: Least time between two batches: a callback runs soon, and a busy relay batches more by itself.
 _FLUSH_MS: Final = 2
 #: A snapshot of 2,000 instruments with 1,500 bars each is not a small message.
 _LARGEST_MESSAGE: Final = 2**30
-
-
-@dataclass(eq=False)
-class Entry:
-    """One subscription as it is said to the relay.
-
-    Parameters
-    ----------
-    rooms
-        Room of each key; of order notifications one key without a room.
-    depth
-        Depth room of each key whose books are wanted.
-    target
-        Returns the subscription, or None when nobody holds it any more.
-    """
-
-    instruments: list[dict[str, Any]]
-    rooms: dict[str, str]
-    intervals: tuple[Interval, ...]
-    delivery: Delivery
-    ticks: bool
-    market: str
-    target: Callable[[], Subscription | None]
-    ready: asyncio.Future[None] | None = None
-    live: bool = False
-    life: str = ""
-    seen: dict[str, int] = field(default_factory=dict)
-    depth: dict[str, str] = field(default_factory=dict)
-    epoch: int = 0  # of the last tick heard
-
-    def message(self, request_id: int) -> dict[str, Any]:
-        """Return the request that subscribes it, or does so again after what was heard."""
-        if not self.instruments:
-            return {"op": "orders", "id": request_id}
-        return {
-            "op": "subscribe", "id": request_id, "instruments": self.instruments,
-            "delivery": self.delivery, "ticks": self.ticks,
-            "bars": [interval.label for interval in self.intervals], "market": self.market,
-            "after": self.seen if self.ticks else {}, "life": self.life,
-        }  # fmt: skip
-
-    def deliver(self, events: list[FeedEvent]) -> None:
-        """Hand events to the subscription, if somebody still holds it."""
-        subscription = self.target()
-        if events and subscription is not None:
-            subscription.deliver(events)
 
 
 class FeedLoop:
@@ -118,6 +70,7 @@ class FeedLoop:
         self._name = name
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode, self._place, self._is_batch = ticks.decode, ticks.place, ticks.is_batch
+        self._know = ticks.know
         self._read = 0  # messages of the connection that were not tapped
         self._broken: Exception | None = None  # why we ended it
         self._welcomed = asyncio.Event()
@@ -159,6 +112,7 @@ class FeedLoop:
         """Subscribe `entry` and wait for its snapshot."""
         entry.ready = asyncio.get_running_loop().create_future()
         self._entries[token] = entry
+        entry.placing = not self._know(entry.rooms)
         for key in entry.rooms:
             self._by_key.setdefault(key, []).append(entry)
         try:
@@ -422,10 +376,7 @@ class FeedLoop:
         for gap in map(rows.gap, message.get("gaps", ())):
             for entry in self._living(gap.key):
                 events.setdefault(entry, []).append(gap)
-        self._ticks(message.ticks, events)
-        if message.ticks:
-            for entry in events:
-                entry.epoch = message.ticks[-1].epoch
+        self._ticks(message, events)
         for row in message.get("bars", ()):
             bar = rows.bar(row)
             for entry in self._living(bar.key, bar.bar.interval):
@@ -450,8 +401,40 @@ class FeedLoop:
         for entry in self._living(ORDERS):
             entry.deliver([update])
 
-    def _ticks(self, ticks: Iterable[FeedTick], events: dict[Entry, list[FeedEvent]]) -> None:
+    def _whole(self, message: Batch, events: dict[Entry, list[FeedEvent]]) -> bool:
+        """Give all ticks of a batch to whoever wants all of its keys.
+
+        Returns
+        -------
+        bool
+            False, and nothing is done, when they have to be looked at one by one: because
+            somebody wants a part of them, or heard some before.
+        """
+        first, last = message.first, message.last
+        hearing = []
+        for entry in self._entries.values():
+            if entry.live and entry.ticks and not last.keys().isdisjoint(entry.rooms):
+                seen = entry.seen
+                if entry.placing or not last.keys() <= entry.rooms.keys():
+                    return False
+                if any(seen.get(key, 0) >= sequence for key, sequence in first.items()):
+                    return False
+                hearing.append(entry)
+        for entry in hearing:
+            entry.seen.update(last)
+            events.setdefault(entry, []).extend(message.ticks)
+        return True
+
+    def _ticks(self, message: Batch, events: dict[Entry, list[FeedEvent]]) -> None:
         """Sort the ticks of a batch: what `_hearing` says, without its price for each."""
+        if not message.ticks:
+            return
+        if not message.last or not self._whole(message, events):
+            self._one_by_one(message.ticks, events)
+        for entry in events:
+            entry.epoch = message.ticks[-1].epoch
+
+    def _one_by_one(self, ticks: Iterable[FeedTick], events: dict[Entry, list[FeedEvent]]) -> None:
         place, by_key = self._place, self._by_key
         found: list[FeedEvent] = []
         of: Entry | None = None  # whose events `found` are
@@ -461,7 +444,8 @@ class FeedLoop:
                 seen = entry.seen
                 if sequence > seen.get(key, 0) and entry.live and entry.ticks:
                     seen[key] = sequence
-                    place(tick, "room", entry.rooms[key])
+                    if entry.placing:
+                        place(tick, "placed", entry.rooms[key])
                     if entry is not of:
                         of, found = entry, events.setdefault(entry, [])
                     found.append(tick)

@@ -274,10 +274,11 @@ class Subscription:
         """Take events from the feed, on its thread."""
         if self._closed:
             return
-        if self._on_event is not None:
+        on_event = self._on_event
+        if on_event is not None:
             for event in events:
                 try:
-                    self._on_event(event)
+                    on_event(event)
                 except Exception:  # noqa: BLE001 - somebody's code must not end the feed
                     _log.exception("A feed callback failed; the feed goes on.")
             return

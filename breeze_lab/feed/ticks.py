@@ -13,9 +13,10 @@ from breeze_lab import clock
 from breeze_lab.ticks import Tick, moment
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
-__all__ = ["Batch", "FeedTick", "decode", "from_row", "is_batch", "place"]
+__all__ = ["Batch", "FeedTick", "decode", "from_row", "is_batch", "know", "place"]
 
 #: Columns of the door's row after `received_ms`.
 _QUOTED: Final = 14
@@ -75,8 +76,13 @@ class FeedTick(
     volume: int | None
     open_interest: int | None
     # What the row does not say.
-    room: str = ""
+    placed: str = ""
     made: Any = None
+
+    @property
+    def room(self) -> str:
+        """The broker's room; empty where nobody knows it."""
+        return self.placed or _rooms.get(self.key, "")
 
     @property
     def tick(self) -> Tick:
@@ -120,6 +126,9 @@ class Batch(msgspec.Struct, gc=False):
 
     op: str
     ticks: list[FeedTick] = []
+    #: The bounds of the sequences in `ticks` by key; absent where few ticks share one.
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
     bars: list[list[Any]] = []
     lost: list[list[Any]] = []
     gaps: list[list[Any]] = []
@@ -158,12 +167,26 @@ def is_batch(data: bytes) -> bool:
     return data[1 : 1 + len(_BATCH)] == _BATCH
 
 
-#: ``place(tick, "room", room)`` tells a tick of a batch its room, which the door does not repeat.
+#: ``place(tick, "placed", room)`` tells a tick of a batch its room, which the door does not repeat.
 place: Final = msgspec.structs.force_setattr
+#: The room of each key that was ever wanted here: a tick looks it up only when somebody asks.
+_rooms: Final[dict[str, str]] = {}
+
+
+def know(rooms: Mapping[str, str]) -> bool:
+    """Remember the rooms of keys.
+
+    Returns
+    -------
+    bool
+        False when one of the keys was known by another room: ticks of these
+        must be told theirs with `place`.
+    """
+    return all(_rooms.setdefault(key, room) == room for key, room in rooms.items())
 
 
 def from_row(row: list[Any], room: str) -> FeedTick:
     """Return the value of a tick row of the instrument with `room`."""
     value = msgspec.convert(row, FeedTick)
-    place(value, "room", room)
+    place(value, "placed", room)
     return value

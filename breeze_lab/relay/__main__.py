@@ -34,7 +34,8 @@ _log: Final = logging.getLogger("breeze_lab.relay")
 _SWEEP_S: Final = 1.0
 #: Objects made before the collector looks at the young ones, and so on up. What the relay makes
 #: for a tick is freed without a collector; a look at everything it holds would delay all ticks.
-_COLLECT: Final = (20_000, 20, 100)
+#: What waits for slow consumers is far less than the first number.
+_COLLECT: Final = (200_000, 20, 100)
 #: By then everything is loaded, and stays.
 _LOADED_S: Final = 1.0
 

@@ -16,7 +16,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from breeze_lab.relay.audience import Cut, merged, packed
+from breeze_lab.relay.audience import Cut, batches, merged, packed
 
 if TYPE_CHECKING:
     from breeze_lab.bars import Interval
@@ -111,8 +111,14 @@ class _Pending:
         self.cuts = [Cut(0, list(newest.values()))] if newest else []
         return len(dropped)
 
-    def message(self, codec: Codec) -> dict[str, Any]:
+    def encoded(self, codec: Codec) -> list[bytes]:
+        """Return it as messages; what goes with its ticks is in one with them."""
         self.freeze_bars()
+        if self.cuts and not (self.latest or self.bars or self.lost or self.gaps or self.books):
+            return batches(self.cuts, codec)
+        return [codec.encode(self._message(codec))]
+
+    def _message(self, codec: Codec) -> dict[str, Any]:
         message: dict[str, Any] = {"op": "batch"}
         if self.cuts or self.latest:
             message["ticks"] = packed(self.cuts, self.latest.values(), codec)
@@ -232,8 +238,7 @@ class Consumer:
         """Drop the updates of `key` that still wait, because nobody wants them now."""
         self._gather()
         pending = self._open
-        cuts = [Cut(cut.audience, [one for one in cut.samples if one[1] != key])
-                for cut in pending.cuts]  # fmt: skip
+        cuts = [cut.without(key) for cut in pending.cuts]
         self._waiting -= pending.ticks - sum(len(cut.samples) for cut in cuts)
         pending.cuts = [cut for cut in cuts if cut.samples]
         pending.latest.pop(key, None)
@@ -252,13 +257,13 @@ class Consumer:
             item = self._sealed.popleft()
             if isinstance(item, _Pending):
                 self._count(item)
-                encoded.append(self.codec.encode(item.message(self.codec)))
+                encoded += item.encoded(self.codec)
             else:
                 encoded.append(self.codec.encode(item))
         if self._open:
             pending, self._open = self._open, _Pending()
             self._count(pending)
-            encoded.append(self.codec.encode(pending.message(self.codec)))
+            encoded += pending.encoded(self.codec)
         return encoded
 
     def _count(self, pending: _Pending) -> None:

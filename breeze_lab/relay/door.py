@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from websockets.asyncio.server import ServerConnection, unix_serve
 from websockets.exceptions import ConnectionClosed
@@ -91,7 +91,7 @@ class Door:
         codec = Codec(connection.subprotocol or MSGPACK)
         consumer = self.hub.attach(codec)
         self._connections.add(connection)
-        writer = asyncio.create_task(self._write(connection, consumer))
+        writer = asyncio.create_task(self._write(cast("Outflow", connection), consumer))
         try:
             async for data in connection:
                 await self._answer(consumer, data)
@@ -106,23 +106,29 @@ class Door:
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
 
-    async def _write(self, connection: ServerConnection, consumer: Consumer) -> None:
+    async def _write(self, connection: Outflow, consumer: Consumer) -> None:
+        """Write what waits until the connection ends, or end it: a mute one looks like a calm."""
+        try:
+            await self._write_on(connection, consumer)
+        except ConnectionClosed:
+            pass
+        except Exception:  # noqa: BLE001 - whatever it is, the others are served
+            _log.exception("Gave up %s: it could not be written to.", consumer.name)
+            connection.transport.abort()
+
+    async def _write_on(self, connection: Outflow, consumer: Consumer) -> None:
         loop = asyncio.get_running_loop()
         not_before = 0.0
-        with contextlib.suppress(ConnectionClosed):
-            while True:
-                await consumer.wake.wait()
-                # The first message after a pause leaves at once, a flood is batched.
-                await asyncio.sleep(max(0.0, not_before - loop.time()))
-                told = consumer.delivered
-                # In the log first: whatever anybody was told survives a kill.
-                self.hub.journal.commit()
-                messages = consumer.messages()
-                not_before = self._beat.after(
-                    loop.time(), consumer.flush_s, consumer.delivered - told
-                )
-                for message in messages:
-                    await connection.send(message, text=consumer.codec.text)
+        while True:
+            await consumer.wake.wait()
+            # The first message after a pause leaves at once, a flood is batched.
+            await asyncio.sleep(max(0.0, not_before - loop.time()))
+            told = consumer.delivered
+            # In the log first: whatever anybody was told survives a kill.
+            self.hub.journal.commit()
+            messages = consumer.messages()
+            not_before = self._beat.after(loop.time(), consumer.flush_s, consumer.delivered - told)
+            await connection.send_all(messages, text=consumer.codec.text)
 
     async def _answer(self, consumer: Consumer, data: str | bytes) -> None:
         request_id: int | None = None

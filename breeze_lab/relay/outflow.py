@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from typing import Any, Final
+from operator import is_
+from typing import ClassVar, Final
 
 from websockets.asyncio.server import ServerConnection
 from websockets.protocol import OPEN
@@ -28,22 +29,23 @@ class Outflow(ServerConnection):
     Hand it to ``serve`` as ``create_connection``, with ``compression=None``.
     """
 
-    async def send(self, message: Any, *, text: bool | None = None) -> None:
-        """Send a message; wait while too much of what was sent is not read.
+    #: What was written last and from which messages: under a flood many connections are sent the
+    #: very same ones in turn.
+    _framed: ClassVar[tuple[list[bytes], bool, bytes]] = [], False, b""
+
+    async def send_all(self, messages: list[bytes], *, text: bool) -> None:
+        """Send messages one behind the other; wait while too much of what was sent is not read.
 
         Raises
         ------
         ConnectionClosed
             When the connection is closed.
         """
-        if (
-            type(message) is not bytes
-            or self.protocol.state is not OPEN
-            or self.send_in_progress is not None
-        ):
-            await super().send(message, text=text)
+        if self.protocol.state is not OPEN or self.send_in_progress is not None:
+            for message in messages:
+                await self.send(message, text=text)
             return
-        self.transport.write(_head(_TEXT if text else _BINARY, len(message)) + message)
+        self.transport.write(_frames(messages, text=text))
         try:
             await self.drain()
         except OSError as exc:  # it went while we waited
@@ -51,6 +53,17 @@ class Outflow(ServerConnection):
             self.transport.abort()
             await asyncio.shield(self.connection_lost_waiter)
             raise self.protocol.close_exc from exc
+
+
+def _frames(messages: list[bytes], *, text: bool) -> bytes:
+    """Return whole messages as they are written."""
+    before, was_text, frames = Outflow._framed  # noqa: SLF001 - shared by all connections
+    if text is was_text and len(messages) == len(before) and all(map(is_, messages, before)):
+        return frames
+    kind = _TEXT if text else _BINARY
+    frames = b"".join([part for one in messages for part in (_head(kind, len(one)), one)])
+    Outflow._framed = messages, text, frames  # noqa: SLF001
+    return frames
 
 
 def _head(kind: int, length: int) -> bytes:
