@@ -405,6 +405,7 @@ TRIES = {
     "forgetKeys": ("?broker=icici", None), "pasteSession": ("", {"text": "nothing"}),
     "jobs": ("", None), "run": ("?run=1", None), "doJob": ("", {"do": "retry", "run": 1}),
     "loginPractice": ("", {}), "indicatorCatalogue": ("", None), "confirmAccount": ("", {"serial": "none"}),
+    "dashboards": ("", None),
     "shares": ("", None), "shareChart": ("", {"config": {}, "figure": {}, "bars": [[]] * 6}),
     "revokeShare": ("?name=none", None),
 }  # fmt: skip
@@ -433,6 +434,8 @@ def differences(doc, routes, base):
             .replace("([\\w-.]+)", "{name}")
             .replace("([^/]*)", "{id}")
             .replace("(.*)", "{id}")
+            .replace("(market|board|jobs|published)", "{page}")
+            .replace(r"(static/[\w./@+%-]+|favicon.ico)", "{file}")
         )
         live |= {(path.removeprefix(base), m) for m in route["methods"] if m != "HEAD"}
     return sorted(told ^ live)

@@ -56,7 +56,10 @@ missing += [(page, "%" + name) for name, page in {magics}.items()
 assert not missing, missing
 """
 #: Programs of others that a page may name; `bash -n` reads their lines.
-OTHERS = {"git", "cd", "docker", "pip", "curl", "panel", "jupyter"}
+OTHERS = {
+    "git", "cd", "docker", "pip", "curl", "panel", "jupyter", "openssl", "mmdebstrap", "podman",
+    "podman-compose", "mkdir", "chmod", "for", "do", "done", "sudo", "cp", "editor", "alias", "hub",
+}  # fmt: skip
 
 
 class Kernel:
@@ -260,7 +263,10 @@ def test_names_exist(kernel):
     assert not traceback, traceback
     files = {span: page for span, page in said.items() if FILES.fullmatch(span)}
     assert len(files) > 10
-    missing = {name: page for name, page in files.items() if not (ROOT / name).exists()}
+    made = tuple(line.rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines()
+                 if line.startswith("docker/"))  # fmt: skip
+    missing = {name: page for name, page in files.items()
+               if not (ROOT / name).exists() and not name.startswith(made)}  # fmt: skip
     assert not missing
 
 

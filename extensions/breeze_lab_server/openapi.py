@@ -217,6 +217,9 @@ def _paths() -> dict[str, Any]:
             "doJob", "Cancel or retry a run; run, pause, resume or remove a job.", "Did",
             body="Do", errors=(400, 404, 413, 503),
         )},
+        "dashboards": {"get": _operation(
+            "dashboards", "Whether the dashboards' process serves; starts nothing.", "Serving"
+        )},
         "shares": {
             "get": _operation("shares", "The share links that count.", "Shares", errors=(503,)),
             "post": _operation(
@@ -232,12 +235,27 @@ def _paths() -> dict[str, Any]:
     }  # fmt: skip
     name = {"in": "path", "name": "name", "required": True, "schema": {"type": "string"}}
     token = {"in": "path", "name": "id", "required": True, "schema": {"type": "string"}}
+    pages_of = {"enum": ["market", "board", "jobs", "published"]}
+    dashboard = {"in": "path", "name": "page", "required": True, "schema": pages_of}
+    file = {"in": "path", "name": "file", "required": True, "schema": {"type": "string"}}
     page: Final = "text/html"
     pages = {
         "s/{id}": {"get": _public("sharedPage", "What a share link shows; no login, the id lets "
                                   "in. Anything else about it is not here.", [token], (200,))},
         "s/{id}/feed": {"get": _public("sharedFeed", "A websocket that a share link's page hears; "
                                        "whatever is sent into it is dropped.", [token], (101,))},
+        "dash": {"get": _operation("dashboardsPage", "Leads to the market overview.", "",
+                                   status=(302,), kind=page)},
+        "dash/{page}": {"get": _operation(
+            "dashboard", "One of the pages: `market`, `board`, `jobs`, `published`; 202 while "
+            "their process starts.", "", [dashboard], status=(200, 202), kind=page, errors=(404,),
+        )},
+        "dash/{page}/ws": {"get": _operation(
+            "dashboardSocket", "The page's own websocket, Bokeh's protocol.", "", [dashboard],
+            kind="", status=(101,), errors=(400, 404),
+        )},
+        "dash/{file}": {"get": _operation("dashboardFile", "What the pages load.", "", [file],
+                                          kind="", errors=(404,))},
         "static/{name}": {"get": _operation("file", "BokehJS and JupyterLab's panel.", "", [name],
                                             kind="text/javascript", errors=(404,))},
         "jobs": {"get": _operation("jobsPage", "What runs, its log, retry and cancel.", "",

@@ -267,6 +267,12 @@ SCHEMAS: Final[dict[str, Any]] = {
         optional=("run", "job"),
     ),
     "Did": _map({"run": _or_null("integer")}),
+    "Serving": _map(
+        {
+            "running": {"type": "boolean"}, "starting": {"type": "boolean"},
+            "error": _or_null("string"),
+        }
+    ),
     "Shares": _map({"shares": _list(ref("Share"))}),
     "Share": _map(
         {
