@@ -35,6 +35,7 @@ _NOTEBOOKS = (
     "05_nightly_report.ipynb",
     "06_back_test.ipynb",
     "07_data_pipeline.ipynb",
+    "08_publish_and_share.ipynb",
 )
 
 

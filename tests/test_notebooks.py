@@ -32,7 +32,7 @@ def home(tmp_path):
     try:
         yield environment
     finally:
-        for name in ("relay", "practice"):
+        for name in ("shares", "dashboards", "relay", "practice"):
             record = processes.running(tmp_path / "home" / "runtime", name)
             if record:
                 os.kill(record["pid"], 15)

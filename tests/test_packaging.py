@@ -42,6 +42,7 @@ def test_the_wheel_carries_package_extension_kernel_and_notebook(wheel):
         "breeze_lab/notebooks/05_nightly_report.ipynb",
         "breeze_lab/notebooks/06_back_test.ipynb",
         "breeze_lab/notebooks/07_data_pipeline.ipynb",
+        "breeze_lab/notebooks/08_publish_and_share.ipynb",
         "breeze_lab_server/jobs.html",
         "etc/jupyter/jupyter_server_config.d/the_scheduler_is_breeze_lab.json",
         "breeze_lab/notebooks/04_indicators.ipynb",
