@@ -21,7 +21,13 @@ class FaultProxy:
     delay_s, slices, hang_up, answer
         Lateness of what goes down; whether it goes byte by byte; whether new
         connections are closed at once, or answered with these bytes.
+    most
+        Streams that one client held at the same time. A server behind a hole
+        cannot know which of them have ended; here the client's end is seen at once.
     """
+
+    #: Two events at the same moment come in any order.
+    OVERLAP_S = 0.1
 
     def __init__(self, target: int) -> None:
         self.target = target
@@ -29,7 +35,8 @@ class FaultProxy:
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._server: asyncio.Server | None = None
         self.port = 0
-        self.accepted = 0
+        self.accepted = self.most = 0
+        self._held: set[asyncio.StreamReader] = set()
         self.clear()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -121,6 +128,9 @@ class FaultProxy:
             for end in pair:
                 end.close()
 
+    def _look(self) -> None:
+        self.most = max(self.most, len(self._held))
+
     async def _pump(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, way: str
     ) -> None:
@@ -151,7 +161,12 @@ class FaultProxy:
         try:
             with contextlib.suppress(OSError):
                 while data := await source.read(65_536):
+                    if way == "up" and data.startswith(b"GET /socket.io"):
+                        self._held.add(source)  # a stream, and no question whether one is there
+                        loop.call_later(self.OVERLAP_S, self._look)
                     late.put_nowait((loop.time() + (self.delay_s if way == "down" else 0.0), data))
+                self._held.discard(source)  # the client's end
                 await late.join()  # what came before the end goes before the end
         finally:
+            self._held.discard(source)
             delivering.cancel()

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import random
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -291,11 +292,36 @@ def test_fault_is_seen_survived_and_told(path, name):
         else:
             assert [gap for gap in told if gap.state == "open"] == []
         assert untold(path.heard) == []
-        assert path.server.most == 1
+        assert path.proxy.most == 1, "connections of the relay at the same time"
 
 
 def _closed(gaps: list[Gap]) -> set[str]:
     return {gap.key for gap in gaps if gap.end is not None}
+
+
+def test_a_second_stream_at_the_same_time_would_be_seen():
+    """The planted fault for the count of connections, in a hole, too; one after another is none."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        proxy = FaultProxy(server.getsockname()[1])
+
+        def stream():
+            client = socket.create_connection(("127.0.0.1", proxy.port))
+            client.sendall(b"GET /socket.io/?EIO=4 HTTP/1.1\r\n\r\n")
+            return client
+
+        try:
+            proxy.up = False
+            with stream():
+                until(lambda: proxy.most == 1, "the first")
+            with stream() as second:
+                until(lambda: proxy.accepted == 2, "the second")
+                time.sleep(5 * proxy.OVERLAP_S)
+                assert proxy.most == 1, "the first has ended"
+                with stream():
+                    until(lambda: proxy.most == 2, "the third beside the second")
+                assert second.fileno() > 0
+        finally:
+            proxy.close()
 
 
 def test_many_quick_cuts_do_not_slow_the_return(path):
