@@ -34,7 +34,8 @@ _NUMBERS: Final = (
 #: A day may cost this many calls; of shorter bars only the newest thousand seconds are fetched.
 _MOST_CALLS: Final = 4
 _FEW_BARS: Final = 900
-#: A hole is looked up in the broker's history at most this often, and not before it is written.
+#: A hole is looked up in the broker's history at most this often, and not before it is written: a
+#: bar asked for in the second of its end may lack the trades of that second.
 _AGAIN_S: Final = 60.0
 _WRITTEN_S: Final = 3.0
 
@@ -133,7 +134,7 @@ class DayBars:
             missed = (
                 opened_s > self._fetched_s
                 if bar.forming
-                else ended_s > self._fetched_s and ended_s + _WRITTEN_S < now_s
+                else self._fetched_s < ended_s + _WRITTEN_S < now_s
             )
             if missed and not bar.whole:
                 return before
@@ -161,7 +162,8 @@ class DayBars:
         length_s, answer = self._interval.value, []
         for start in frame.index:
             bar = heard.get(start.to_pydatetime())
-            final = start in known and start.timestamp() + length_s <= self._fetched_s
+            written_s = start.timestamp() + length_s + _WRITTEN_S
+            final = start in known and written_s <= self._fetched_s
             answer.append(final if bar is None else not bar.forming and (bar.whole or final))
         return answer
 
