@@ -37,7 +37,7 @@ $(READY): requirements/lock.txt pyproject.toml $(wildcard extensions/kernel/*) $
 lab: $(READY) ## open JupyterLab at notebooks/00_start_here.ipynb, practice market connected
 	@$(BIN)/breeze-lab lab --folder notebooks $(ARGS)
 
-test: $(READY) browser research ## run every test, three files at a time (about twelve minutes)
+test: $(READY) browser research ## run every test, three files at a time (about fifteen minutes)
 	@$(BIN)/python tests/second_look.py -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY) ## ruff and mypy
