@@ -121,6 +121,7 @@ class Lab:
             if market is not None:
                 until(lambda: processes.running(self.runtime, "practice"), "the practice market")
             self.url = until(lambda: self._url(home / "jupyter"), "JupyterLab's record", 120)
+            until(self._answers, "JupyterLab's answer", 60)  # its record comes before
         except BaseException:  # a failed start leaves nothing behind
             self.close()
             raise
@@ -131,6 +132,11 @@ class Lab:
             with contextlib.suppress(ValueError):
                 return json.loads(path.read_text())["url"]
         return None
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError):
+            return bool(self.ask("api/status"))
+        return False
 
     def address(self, name: str) -> str:
         """Return where a browser opens a notebook, alone, whatever was open before."""

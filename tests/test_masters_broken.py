@@ -227,7 +227,8 @@ def test_an_odd_master_is_read_correctly(server, parts, build, says):
         warnings.simplefilter("always")
         path = masters.fetch(server.endpoints())
     assert path.stem == "2026-11-27"
-    assert [says in str(one.message) for one in said] == ([True] if says else [])
+    told = [str(one.message) for one in said if issubclass(one.category, UserWarning)]
+    assert [says in one for one in told] == ([True] if says else [])
     after = {one.key: one for one in masters.load(server.endpoints())}
     if says and "rows left out" in says:
         assert len(before) * 0.9 < len(after) < len(before)
