@@ -192,7 +192,8 @@ def _lab(options: argparse.Namespace, rest: list[str]) -> int:
     starting = None
     if not options.no_practice:
         environment["BREEZE_LAB_SESSION"] = "practice"
-        names = ("dashboards", "practice", "relay")
+        # Who listens ends first: a listener would bring the relay back.
+        names = ("shares", "dashboards", "practice", "relay")
         ours = [name for name in names if processes.running(runtime, name) is None]
         # It warms up while JupyterLab does.
         starting = threading.Thread(target=_warm_up, daemon=True)

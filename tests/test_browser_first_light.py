@@ -50,8 +50,8 @@ def lab(tmp_path):
     process.send_signal(signal.SIGTERM)
     process.stderr.close()
     process.wait(30)
-    # What the command started it also ends.
-    for name in ("practice", "relay"):
+    # What the command started it also ends, and what was started for its pages.
+    for name in ("shares", "dashboards", "practice", "relay"):
         until(lambda name=name: not processes.running(runtime, name), f"the {name}'s end")
     shutil.rmtree(home, ignore_errors=True)
 
@@ -85,4 +85,11 @@ def test_run_all_gives_a_moving_candle(lab):
         while "connected (practice)" not in page.locator(".breeze-lab-status").inner_text():
             assert time.monotonic() < deadline
             time.sleep(0.1)
+        # Who looks at a shared chart would bring the relay back if it were not ended first.
+        page.locator(f"{CHART} .bl-share").click()
+        page.locator(f"{CHART} .bl-share-make").click()
+        with page.expect_popup() as opened:
+            page.locator(f"{CHART} .bl-share-open").click(timeout=60_000)
+        opened.value.wait_for_selector(f"{CHART}[data-state=live]", timeout=60_000)
+        assert processes.running(runtime, "shares")
         browser.close()

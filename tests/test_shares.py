@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 import breeze_lab
-from breeze_lab import settings
+from breeze_lab import processes, settings
 from breeze_lab.cli import main
 from breeze_lab.errors import NoSuchShare, ShareError
 from breeze_lab.shares import face, links
@@ -475,3 +475,23 @@ def test_who_looks_is_cut_off_within_a_second(viewer, how):
                 socket.recv(timeout=60)
             assert time.monotonic() - begun < within(1.0)
             assert closed.value.rcvd.code == 4404
+
+
+# -- the process -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("idle", ["2", "0"])
+def test_a_viewer_that_nobody_visits_ends_unless_it_must_stay(home, idle):
+    """A link that counts keeps no process: a visitor has it started again, except at its own port."""
+    with book() as kept:
+        kept.add(document(), "7d")
+    with serving(f"--idle-exit={idle}") as record:
+        if idle == "0":
+            time.sleep(3)  # longer than the other stays
+            assert running() == record
+        else:
+            until(lambda: running() is None, "its end")
+
+
+def running():
+    return processes.running(settings.folders().runtime, "shares")

@@ -27,13 +27,15 @@ _LOOK_S: Final = 10.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until a signal, or until no link has counted for a while; return the exit status."""
+    """Serve until a signal, or until nobody has looked for a while; return the exit status."""
     parser = argparse.ArgumentParser(prog="breeze-lab shares serve")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--prefix", default="/", help="what the addresses begin with")
     parser.add_argument("--origin", action="append", default=[], help="of a page that may listen")
-    parser.add_argument("--idle-exit", type=float, default=900.0, help="seconds without any link")
+    parser.add_argument(
+        "--idle-exit", type=float, default=900.0, help="seconds without a viewer; 0: never"
+    )
     options = parser.parse_args(argv)
     runtime = settings.folders().runtime
     try:
@@ -66,7 +68,7 @@ async def _serve(book: Book, options: argparse.Namespace) -> None:
         loop.add_signal_handler(number, stop.set)
     watching = asyncio.create_task(viewer.watch())
     watching.add_done_callback(lambda _: stop.set())
-    idling = asyncio.create_task(_idle(book, viewer, stop, options.idle_exit))
+    idling = asyncio.create_task(_idle(viewer, stop, options.idle_exit))
     processes.publish(
         settings.folders().runtime, "shares",
         {"version": __version__, "host": options.host, "port": port, "prefix": options.prefix},
@@ -81,13 +83,13 @@ async def _serve(book: Book, options: argparse.Namespace) -> None:
         await runner.cleanup()
 
 
-async def _idle(book: Book, viewer: Viewer, stop: asyncio.Event, idle_s: float) -> None:
-    """End the process when nothing was shared for a while."""
+async def _idle(viewer: Viewer, stop: asyncio.Event, idle_s: float) -> None:
+    """End the process when nobody looked for a while; the next visitor has it started again."""
     idle_since = asyncio.get_running_loop().time()
-    while True:
+    while idle_s:
         await asyncio.sleep(min(_LOOK_S, idle_s))
         now = asyncio.get_running_loop().time()
-        if viewer.viewers or book.active():
+        if viewer.viewers:
             idle_since = now
         elif now - idle_since >= idle_s:
             stop.set()

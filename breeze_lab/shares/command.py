@@ -34,8 +34,9 @@ def run(options: argparse.Namespace) -> int:
         from breeze_lab.shares.__main__ import main
 
         origins = [f"--origin={one}" for one in options.origin]
+        # Nobody would start it again where it has a port of its own.
         return main([f"--host={options.host}", f"--port={options.port}",
-                     f"--prefix={options.prefix}", *origins])  # fmt: skip
+                     f"--prefix={options.prefix}", "--idle-exit=0", *origins])  # fmt: skip
     from breeze_lab.shares import face
 
     if options.action == "list":
