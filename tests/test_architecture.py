@@ -31,6 +31,7 @@ LAYERS = {
         "instruments",
         "listing",
         "processes",
+        "books",
         "settings",
         "watchlist",
     },

@@ -9,22 +9,19 @@ its attempt: a worker of an earlier attempt changes nothing.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import sqlite3
-import threading
 import time
 import uuid
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from breeze_lab import settings
+from breeze_lab.books import BookFile
 from breeze_lab.errors import NoSuchJob, ScheduleError
 from breeze_lab.jobs.records import ENDS, Definition, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import sqlite3
     from pathlib import Path
 
 __all__ = ["Book", "folder", "open_book"]
@@ -32,7 +29,6 @@ __all__ = ["Book", "folder", "open_book"]
 _IN_ENDS: Final = "('done', 'failed', 'cancelled', 'skipped', 'missed')"
 _VERSION: Final = 1
 _SCHEMA: Final = f"""
-BEGIN;
 CREATE TABLE definitions (
   id TEXT PRIMARY KEY, name TEXT NOT NULL, notebook TEXT NOT NULL, phrase TEXT NOT NULL,
   parameters TEXT NOT NULL, market TEXT NOT NULL, session TEXT NOT NULL, timeout_s REAL NOT NULL,
@@ -63,9 +59,7 @@ CREATE TABLE alerts (
   body TEXT NOT NULL, tries INTEGER NOT NULL DEFAULT 0, next REAL NOT NULL, state TEXT NOT NULL,
   note TEXT NOT NULL DEFAULT '', UNIQUE (run, channel));
 PRAGMA user_version = {_VERSION};
-COMMIT;
 """
-_BUSY_S: Final = 20.0
 
 
 def folder() -> Path:
@@ -83,7 +77,7 @@ def open_book(*, must_exist: bool = False) -> Book | None:
     return Book(folder() / "book.sqlite")
 
 
-class Book:
+class Book(BookFile):
     """The open book; closed with `close` or as a context manager. For any thread.
 
     Parameters
@@ -97,72 +91,11 @@ class Book:
         It cannot be read or was made by a newer version.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._lock = threading.RLock()
-        fresh = not path.exists()
-        if fresh:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-        try:
-            self._file = sqlite3.connect(
-                path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-            )
-            self._file.row_factory = sqlite3.Row
-            self._file.execute("PRAGMA journal_mode = WAL")
-            self._file.execute("PRAGMA synchronous = FULL")
-            self._file.execute("PRAGMA foreign_keys = ON")
-            self._make()
-        except sqlite3.DatabaseError as exc:
-            raise ScheduleError(
-                f"The book of jobs cannot be read ({exc}). Move {path} away to begin a new one."
-            ) from exc
-
-    def _make(self) -> None:
-        (version,) = self._file.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            # Of two who make it at once the second finds it made.
-            with contextlib.suppress(sqlite3.OperationalError):
-                self._file.executescript(_SCHEMA.replace("BEGIN;", "BEGIN IMMEDIATE;"))
-            if self._file.in_transaction:
-                self._file.rollback()
-            (version,) = self._file.execute("PRAGMA user_version").fetchone()
-        if version != _VERSION:
-            raise ScheduleError(
-                f"The book of jobs has the form {version}, this Breeze Lab knows {_VERSION}. "
-                "Update Breeze Lab."
-            )
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @contextlib.contextmanager
-    def turn(self) -> Iterator[sqlite3.Connection]:
-        """Hold the only right to write while the block runs; an error undoes all of it."""
-        with self._lock:
-            self._file.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._file
-            except BaseException:
-                self._file.execute("ROLLBACK")
-                raise
-            self._file.execute("COMMIT")
-
-    def ask(self, query: str, *values: Any) -> list[sqlite3.Row]:
-        """Return the rows of a question."""
-        with self._lock:
-            return self._file.execute(query, values).fetchall()
-
-    @property
-    def changes(self) -> int:
-        """A number that changes when another process wrote."""
-        return int(self.ask("PRAGMA data_version")[0][0])
+    words = "The book of jobs"
+    error = ScheduleError
+    version = _VERSION
+    schema = _SCHEMA
+    pragmas = ("foreign_keys = ON",)
 
     # -- definitions --------------------------------------------------------
 

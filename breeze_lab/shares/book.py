@@ -14,19 +14,19 @@ import hmac
 import json
 import os
 import secrets
-import sqlite3
-import threading
 import time
 import zlib
 from dataclasses import fields
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from breeze_lab import settings
+from breeze_lab.books import BookFile
 from breeze_lab.errors import NoSuchShare, ShareError
 from breeze_lab.shares import links
 from breeze_lab.shares.links import Link
 
 if TYPE_CHECKING:
+    import sqlite3
     from datetime import datetime, timedelta
     from pathlib import Path
 
@@ -42,7 +42,6 @@ MOST: Final = 500
 
 _VERSION: Final = 1
 _SCHEMA: Final = f"""
-BEGIN IMMEDIATE;
 CREATE TABLE links (
   digest TEXT PRIMARY KEY, kind TEXT NOT NULL, title TEXT NOT NULL, source TEXT NOT NULL,
   data TEXT NOT NULL, frozen TEXT NOT NULL, made_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL,
@@ -50,9 +49,7 @@ CREATE TABLE links (
   opened_ms INTEGER, signature BLOB) WITHOUT ROWID;
 CREATE TABLE targets (digest TEXT PRIMARY KEY REFERENCES links (digest), body BLOB NOT NULL);
 PRAGMA user_version = {_VERSION};
-COMMIT;
 """
-_BUSY_S: Final = 10.0
 _KEY_BYTES: Final = 32
 #: A link that ended so long ago is forgotten.
 _KEPT_MS: Final = 30 * 86_400_000
@@ -72,7 +69,7 @@ def open_book(*, must_exist: bool = False) -> Book | None:
     return Book(folder())
 
 
-class Book:
+class Book(BookFile):
     """The open book; closed with `close` or as a context manager. For any thread.
 
     Parameters
@@ -86,64 +83,23 @@ class Book:
         It cannot be read or was made by a newer version.
     """
 
+    words = "The book of links"
+    loss = "all links end with it"
+    error = ShareError
+    version = _VERSION
+    schema = _SCHEMA
+    # What was withdrawn is overwritten and does not wait in a free page.
+    pragmas = ("secure_delete = ON",)
+    busy_s = 10.0
+
     def __init__(self, home: Path) -> None:
-        self._lock = threading.RLock()
         self._key = _key(home / "key")
         # What stands for a link that is not there, so that looking for it costs the same.
         self._nobody = Link(
             digest="0" * 64, kind="chart", title="", source="", data="practice", frozen="0" * 64,
             made_ms=0, expires_ms=0,
         )  # fmt: skip
-        path = home / "book.sqlite"
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        try:
-            self._file = sqlite3.connect(
-                path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-            )
-            self._file.row_factory = sqlite3.Row
-            self._file.execute("PRAGMA journal_mode = WAL")
-            self._file.execute("PRAGMA synchronous = FULL")
-            # What was withdrawn is overwritten and does not wait in a free page.
-            self._file.execute("PRAGMA secure_delete = ON")
-            self._make()
-        except sqlite3.DatabaseError as exc:
-            raise ShareError(
-                f"The book of links cannot be read ({exc}). Move {path} away to begin a new one; "
-                "all links end with it."
-            ) from exc
-
-    def _make(self) -> None:
-        (version,) = self._file.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            # Of two who make it at once the second finds it made.
-            with contextlib.suppress(sqlite3.OperationalError):
-                self._file.executescript(_SCHEMA)
-            if self._file.in_transaction:
-                self._file.rollback()
-            (version,) = self._file.execute("PRAGMA user_version").fetchone()
-        if version != _VERSION:
-            raise ShareError(
-                f"The book of links has the form {version}, this Breeze Lab knows {_VERSION}. "
-                "Update Breeze Lab."
-            )
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def changes(self) -> int:
-        """A number that changes when another connection wrote."""
-        with self._lock:
-            return int(self._file.execute("PRAGMA data_version").fetchone()[0])
+        super().__init__(home / "book.sqlite")
 
     def add(self, target: Target, expires: str | timedelta | datetime) -> tuple[str, Link]:
         """Keep a frozen target; return the new link's id, which nobody can ask for again.
@@ -174,9 +130,8 @@ class Book:
         names = ", ".join(row)
         marks = ", ".join(f":{name}" for name in row)
         body = zlib.compress(target.body, 6)
-        with self._lock, self._file:
-            self._file.execute("BEGIN IMMEDIATE")
-            (many,) = self._file.execute(
+        with self.turn() as file:
+            (many,) = file.execute(
                 "SELECT count(*) FROM links WHERE revoked_ms IS NULL AND expires_ms > ?", (now,)
             ).fetchone()
             if many >= MOST:
@@ -184,8 +139,8 @@ class Book:
                     f"There are {many} links already. Revoke what nobody needs: breeze-lab shares "
                     "list"
                 )
-            self._file.execute(f"INSERT INTO links ({names}) VALUES ({marks})", row)  # noqa: S608 - ours
-            self._file.execute("INSERT INTO targets VALUES (?, ?)", (link.digest, body))
+            file.execute(f"INSERT INTO links ({names}) VALUES ({marks})", row)  # noqa: S608 - ours
+            file.execute("INSERT INTO targets VALUES (?, ?)", (link.digest, body))
         return token, link
 
     def check(self, token: str) -> Link | None:
@@ -198,8 +153,8 @@ class Book:
 
     def recheck(self, digest: str) -> Link | None:
         """Return the link of a hash when it counts now and is as it was signed."""
-        with self._lock:
-            row = self._file.execute("SELECT * FROM links WHERE digest = ?", (digest,)).fetchone()
+        rows = self.ask("SELECT * FROM links WHERE digest = ?", digest)
+        row = rows[0] if rows else None
         link = None if row is None else _link(row)
         signature = b"" if row is None else bytes(row["signature"] or b"")
         fits = hmac.compare_digest(links.sign(self._key, link or self._nobody), signature)
@@ -207,12 +162,9 @@ class Book:
 
     def target(self, link: Link) -> bytes | None:
         """Return the frozen target of a link that counts; None when it is not what was signed."""
-        with self._lock:
-            row = self._file.execute(
-                "SELECT body FROM targets WHERE digest = ?", (link.digest,)
-            ).fetchone()
+        rows = self.ask("SELECT body FROM targets WHERE digest = ?", link.digest)
         try:
-            body = zlib.decompressobj().decompress(row["body"], LARGEST + 1) if row else b""
+            body = zlib.decompressobj().decompress(rows[0]["body"], LARGEST + 1) if rows else b""
         except zlib.error:
             return None
         fits = hmac.compare_digest(hashlib.sha256(body).hexdigest(), link.frozen)
@@ -220,27 +172,21 @@ class Book:
 
     def note(self, link: Link) -> None:
         """Count that somebody opened the page."""
-        with self._lock:
-            self._file.execute(
-                "UPDATE links SET opened = opened + 1, opened_ms = ? WHERE digest = ?",
-                (_now_ms(), link.digest),
-            )
+        self.ask(
+            "UPDATE links SET opened = opened + 1, opened_ms = ? WHERE digest = ?",
+            _now_ms(), link.digest,
+        )  # fmt: skip
 
     def links(self, *, ended: bool = False) -> list[Link]:
         """Return the links that count, newest first; those that ended, too, when asked."""
-        with self._lock:
-            rows = self._file.execute("SELECT * FROM links ORDER BY made_ms DESC").fetchall()
+        rows = self.ask("SELECT * FROM links ORDER BY made_ms DESC")
         found = [link for link in map(_link, rows) if link is not None]
         return [link for link in found if ended or self.recheck(link.digest) is not None]
 
     def active(self) -> int:
         """Return how many links count now."""
-        with self._lock:
-            (many,) = self._file.execute(
-                "SELECT count(*) FROM links WHERE revoked_ms IS NULL AND expires_ms > ?",
-                (_now_ms(),),
-            ).fetchone()
-        return int(many)
+        query = "SELECT count(*) FROM links WHERE revoked_ms IS NULL AND expires_ms > ?"
+        return int(self.ask(query, _now_ms())[0][0])
 
     def revoke(self, name: str) -> Link:
         """Withdraw the link of this name (or more of its hash); its target is gone at once.
@@ -267,25 +213,23 @@ class Book:
         return len(found)
 
     def _end(self, digest: str) -> None:
-        with self._lock, self._file:
-            self._file.execute("BEGIN IMMEDIATE")
-            self._file.execute(
+        with self.turn() as file:
+            file.execute(
                 "UPDATE links SET revoked_ms = ?, signature = NULL WHERE digest = ?",
                 (_now_ms(), digest),
             )
-            self._file.execute("DELETE FROM targets WHERE digest = ?", (digest,))
+            file.execute("DELETE FROM targets WHERE digest = ?", (digest,))
 
     def tidy(self) -> None:
         """Drop the targets of what has expired, and forget what ended long ago."""
         now = _now_ms()
-        with self._lock, self._file:
-            self._file.execute("BEGIN IMMEDIATE")
-            self._file.execute(
+        with self.turn() as file:
+            file.execute(
                 "DELETE FROM targets WHERE digest IN (SELECT digest FROM links "
                 "WHERE expires_ms <= ? OR revoked_ms IS NOT NULL)",
                 (now,),
             )
-            self._file.execute(
+            file.execute(
                 "DELETE FROM links WHERE expires_ms < ? OR revoked_ms < ?",
                 (now - _KEPT_MS, now - _KEPT_MS),
             )
