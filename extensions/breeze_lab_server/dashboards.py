@@ -29,9 +29,10 @@ from tornado.simple_httpclient import SimpleAsyncHTTPClient
 from websockets.asyncio.client import ClientConnection, unix_connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
 
-from breeze_lab import processes, settings
+from breeze_lab import settings
 from breeze_lab.dashboards import DOOR, PAGES
-from breeze_lab.errors import BreezeLabError, ProcessError
+from breeze_lab.errors import ProcessError
+from breeze_lab_server.child import Child
 from breeze_lab_server.rest import RESOURCE, Rest
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class _ToSocket(Resolver):
         return [(socket.AF_UNIX, self._path)]
 
 
-class Dashboards:
+class Dashboards(Child):
     """The process behind the pages: started by the first, asked over its socket.
 
     Lives on the server's event loop; what blocks happens in threads.
@@ -78,38 +79,9 @@ class Dashboards:
 
     def __init__(self, log: logging.Logger) -> None:
         """Start nothing yet."""
-        self.log = log
-        self.error = ""
+        super().__init__("dashboards", "breeze_lab.dashboards", log, _START_S)
         self.sockets: set[SocketHandler] = set()
-        self._starting: asyncio.Task[None] | None = None
         self._clients: dict[str, SimpleAsyncHTTPClient] = {}
-
-    @property
-    def starting(self) -> bool:
-        """Whether it is being started."""
-        return self._starting is not None
-
-    async def record(self) -> dict[str, Any] | None:
-        """Return the ready record of the running process, or None."""
-        return await asyncio.to_thread(processes.running, settings.folders().runtime, "dashboards")
-
-    def begin(self) -> None:
-        """Start it, unless that is under way; returns at once."""
-        if self._starting is None:
-            self.error = ""
-            self._starting = asyncio.create_task(self._start())
-
-    async def _start(self) -> None:
-        try:
-            await asyncio.to_thread(
-                processes.ensure, settings.folders().runtime, "dashboards",
-                "breeze_lab.dashboards", timeout_s=_START_S,
-            )  # fmt: skip
-        except (BreezeLabError, OSError) as exc:
-            self.error = str(exc)
-            self.log.warning("The dashboards are not there: %s", exc)
-        finally:
-            self._starting = None
 
     async def fetch(self, record: dict[str, Any], path: str, etag: str) -> Any:
         """Return the process's answer to ``GET path``.

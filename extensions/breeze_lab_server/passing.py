@@ -25,10 +25,9 @@ from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HT
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from breeze_lab import processes
 from breeze_lab.errors import BreezeLabError, ProcessError
-from breeze_lab.settings import folders
 from breeze_lab.shares.book import open_book
+from breeze_lab_server.child import Child
 
 if TYPE_CHECKING:
     import logging
@@ -59,7 +58,7 @@ _NOTHING: Final = {
 }  # fmt: skip
 
 
-class Passage:
+class Passage(Child):
     """The viewer's process: started for the first visitor of a link that exists.
 
     Parameters
@@ -74,10 +73,9 @@ class Passage:
 
     def __init__(self, log: logging.Logger) -> None:
         """Start nothing yet."""
-        self.log = log
+        super().__init__("shares", "breeze_lab.shares", log)
         self.sockets: set[SharedFeed] = set()
         self._client: AsyncHTTPClient | None = None
-        self._starting: asyncio.Task[dict[str, Any]] | None = None
         self._none_until = 0.0
 
     async def address(self) -> str:
@@ -88,36 +86,16 @@ class Passage:
         ProcessError
             There is no link to show, or it did not start.
         """
-        record = await asyncio.to_thread(processes.running, folders().runtime, "shares")
+        record = await self.record()
         if record is None:
             if time.monotonic() < self._none_until:
                 raise ProcessError("Nothing is shared.")
             if not await asyncio.to_thread(_any_link):
                 self._none_until = time.monotonic() + _KNOWN_S
                 raise ProcessError("Nothing is shared.")
-            self.begin()
-            assert self._starting is not None
-            record = await asyncio.shield(self._starting)
+            record = await self.ensure()
         host = record["host"] if record["host"] not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104
         return f"{host}:{record['port']}{str(record['prefix']).rstrip('/')}/s"
-
-    def begin(self) -> None:
-        """Start the process before the first visitor comes; returns at once."""
-        if self._starting is None:
-            self._starting = asyncio.create_task(self._start())
-            self._starting.add_done_callback(self._note)
-
-    def _note(self, started: asyncio.Task[dict[str, Any]]) -> None:
-        if not started.cancelled() and (error := started.exception()) is not None:
-            self.log.warning("Share links cannot be shown: %s", error)
-
-    async def _start(self) -> dict[str, Any]:
-        try:
-            return await asyncio.to_thread(
-                processes.ensure, folders().runtime, "shares", "breeze_lab.shares"
-            )
-        finally:
-            self._starting = None
 
     async def fetch(self, path: str, headers: dict[str, str]) -> HTTPResponse:
         """Return the process's answer to ``GET path``.

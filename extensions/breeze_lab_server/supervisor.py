@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from websockets.asyncio.client import ClientConnection, unix_connect
 from websockets.exceptions import WebSocketException
 
-from breeze_lab import processes
 from breeze_lab.errors import ProcessError, SubscriptionRefused
 from breeze_lab.settings import folders
+from breeze_lab_server.child import Child
 
 if TYPE_CHECKING:
     import logging
@@ -38,7 +38,7 @@ _ANSWER_TIMEOUT_S: Final = 3.0
 _RESTART_TRIES: Final = 20
 
 
-class Supervisor:
+class Supervisor(Child):
     """Start the relay on first use and again when it dies under a connected browser.
 
     Parameters
@@ -48,40 +48,13 @@ class Supervisor:
 
     Notes
     -----
-    Lives on the server's event loop. Starting a process blocks, so it happens
-    in a thread, once for however many browsers ask at the same time.
+    Lives on the server's event loop.
     """
 
     def __init__(self, log: logging.Logger) -> None:
         """Own no relay yet."""
-        self.log = log
+        super().__init__("relay", "breeze_lab.relay", log)
         self.browsers: set[FeedHandler] = set()
-        self._starting: asyncio.Task[dict[str, Any]] | None = None
-
-    async def ensure(self) -> dict[str, Any]:
-        """Return the relay's ready record, starting it when none runs.
-
-        Raises
-        ------
-        ProcessError
-            When it did not become ready.
-        """
-        if self._starting is None:
-            self._starting = asyncio.create_task(self._start())
-        # A browser that leaves must not cancel the start the others wait for.
-        return await asyncio.shield(self._starting)
-
-    async def _start(self) -> dict[str, Any]:
-        try:
-            return await asyncio.to_thread(
-                processes.ensure, folders().runtime, "relay", "breeze_lab.relay"
-            )
-        finally:
-            self._starting = None
-
-    async def record(self) -> dict[str, Any] | None:
-        """Return the ready record of the running relay, or None."""
-        return await asyncio.to_thread(processes.running, folders().runtime, "relay")
 
     async def connect(self) -> ClientConnection:
         """Return an open connection to the relay's door, starting the relay if needed.
