@@ -176,8 +176,11 @@ class MarketPage {
       .sort((a, b) => b[1] - a[1]);
     const up = moved.filter(([, percent]) => percent > 0).slice(0, MOVERS).map(([key]) => key);
     const down = moved.filter(([, percent]) => percent < 0).slice(-MOVERS).reverse().map(([key]) => key);
-    this.rows(this.part(".bl-up"), up, names, false);
-    this.rows(this.part(".bl-down"), down, names, false);
+    for (const [name, found] of [[".bl-up", up], [".bl-down", down]]) {
+      const part = this.part(name);
+      part.parentElement.hidden = !found.length;
+      this.rows(part, found, names, false);
+    }
     const missing = this.missing().length;
     const button = this.part(".bl-fetch");
     button.hidden = !missing || session_clock().state !== "good";
