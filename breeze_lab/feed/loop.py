@@ -39,7 +39,8 @@ _log: Final = logging.getLogger(__name__)
 
 _LONGEST_DELAY_S: Final = 3.0
 #: Least time between two batches: a callback runs soon, and a busy relay batches more by itself.
-_FLUSH_MS: Final = 2
+#: The relay's timers tick in whole milliseconds, so that 2 would often be 3.
+_FLUSH_MS: Final = 1
 #: A snapshot of 2,000 instruments with 1,500 bars each is not a small message.
 _LARGEST_MESSAGE: Final = 2**30
 

@@ -13,7 +13,7 @@ __all__ = ["Beat"]
 
 #: Ticks in one batch beyond which the time to the next is stretched, and by how much; the most
 #: first. A flood stays with the largest, a hiccup of a calm market does not.
-_STRETCH: Final = ((100, 4.0), (40, 2.0))
+_STRETCH: Final = ((100, 8.0), (40, 4.0))
 #: Never is it stretched beyond this: who asks for a slow beat gets no slower one.
 _LONGEST_S: Final = 0.032
 
