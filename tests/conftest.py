@@ -65,6 +65,16 @@ def practice(tmp_path_factory):
 
 
 @pytest.fixture
+def server():
+    """A stream whose weather the test decides."""
+    from stream_server import StreamServer
+
+    server = StreamServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
 def home(tmp_path, monkeypatch):
     """An empty home of Breeze Lab's own; nothing outside it is read or written."""
     monkeypatch.setenv("BREEZE_LAB_HOME", str(tmp_path / "home"))

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import pytest
 from relay_home import Share, ask, practice_login, practice_market, relay_home, stream_login
-from stream_server import TOKEN, StreamServer, quote
+from stream_server import TOKEN, quote
 from waiting import until, within
 
 from breeze_lab import clock, processes, session, settings
@@ -37,14 +37,6 @@ def home(tmp_path, monkeypatch):
     """A home without a relay yet."""
     with relay_home(tmp_path, monkeypatch) as folders:
         yield folders
-
-
-@pytest.fixture
-def server():
-    """A stream whose weather the test decides."""
-    server = StreamServer()
-    yield server
-    server.close()
 
 
 @pytest.fixture

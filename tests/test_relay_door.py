@@ -41,14 +41,6 @@ def home(tmp_path, monkeypatch):
         yield folders
 
 
-@pytest.fixture
-def server():
-    """A stream whose weather the test decides."""
-    server = StreamServer()
-    yield server
-    server.close()
-
-
 def test_only_its_owner_can_open_the_door(home):
     """The socket and everything beside it are private."""
     with Client(home):

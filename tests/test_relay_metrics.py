@@ -9,7 +9,7 @@ import sys
 import pytest
 from prometheus_text import read
 from relay_home import Client, Share, relay_home, stream_login
-from stream_server import StreamServer, quote
+from stream_server import quote
 from waiting import until
 
 from breeze_lab import clock, processes, relay_command
@@ -33,13 +33,6 @@ PREFIX = "breeze_lab_relay_"
 def home(tmp_path, monkeypatch):
     with relay_home(tmp_path, monkeypatch) as folders:
         yield folders
-
-
-@pytest.fixture
-def server():
-    server = StreamServer()
-    yield server
-    server.close()
 
 
 def test_the_page_says_what_the_status_says():

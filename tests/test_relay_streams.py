@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 from relay_home import Share, practice_market, relay_home, stream_login
-from stream_server import StreamServer, quote
+from stream_server import quote
 from test_feed import take
 from test_relay_heal import tick
 from waiting import until
@@ -42,14 +42,6 @@ def book(room: str, best: float) -> list:
     """Return a depth frame of NSE."""
     row = [best, 375, 1, "", best + 0.5, 380, 2, ""]
     return [room, SECOND, [row] * 5]
-
-
-@pytest.fixture
-def server():
-    """A stream whose weather the test decides; quotes and orders come from it alike."""
-    server = StreamServer()
-    yield server
-    server.close()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import pytest
 from relay_home import Share, practice_market, relay_home, stream_login
-from stream_server import StreamServer, quote
+from stream_server import quote
 from waiting import until
 
 import breeze_lab
@@ -39,14 +39,6 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setattr(session, "_current", None)
     with relay_home(tmp_path, monkeypatch) as folders:
         yield folders
-
-
-@pytest.fixture
-def server():
-    """A stream whose weather the test decides."""
-    server = StreamServer()
-    yield server
-    server.close()
 
 
 @pytest.fixture

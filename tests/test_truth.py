@@ -12,7 +12,7 @@ from datetime import datetime
 import pytest
 from prometheus_text import read as read_metrics
 from relay_home import Client, Share, relay_home, stream_login
-from stream_server import StreamServer, quote
+from stream_server import quote
 from waiting import until
 
 from breeze_lab import clock, processes, truth
@@ -26,13 +26,6 @@ NIGHT = datetime(2026, 11, 26, 22, 0, tzinfo=clock.IST)
 def home(tmp_path, monkeypatch):
     with relay_home(tmp_path, monkeypatch) as folders:
         yield folders
-
-
-@pytest.fixture
-def server():
-    server = StreamServer()
-    yield server
-    server.close()
 
 
 def status(now, ages, **changes):
