@@ -113,6 +113,13 @@ def lab(request, tmp_path_factory):
     running.close()
 
 
+@pytest.fixture
+def once(lab):
+    """Skips what is the same however the broker redirects."""
+    if "--redirect-method=post" in lab.market_process.args:
+        pytest.skip("once is enough")
+
+
 @pytest.fixture(scope="module")
 def person(browser, lab):
     one = Person(browser, lab)
@@ -183,6 +190,7 @@ def test_a_second_kernel_logs_in_with_no_click(page, person):
     other.close()
 
 
+@pytest.mark.usefixtures("once")
 def test_midnight_turns_every_widget_red_with_one_way_back(page, person, lab):
     """The market's midnight: all red, each with one button; one press, and all are green again."""
     page.bring_to_front()
@@ -207,16 +215,16 @@ def test_midnight_turns_every_widget_red_with_one_way_back(page, person, lab):
     there.close()
 
 
+@pytest.mark.usefixtures("once")
 def test_the_status_bar_is_a_way_back_too(page, person, lab):
     """A second midnight, and the click is on the status bar this time."""
-    if "--redirect-method=post" in lab.market_process.args:
-        pytest.skip("once is enough")
     lab.drive("jump", "23:59:57")
     until(lambda: set(states(page).values()) == {"ended"}, "red everywhere", 40)
     person.log_in_there(page, CLOCK).close()
     until(lambda: set(states(page).values()) == {"good"}, "green everywhere", 40)
 
 
+@pytest.mark.usefixtures("once")
 def test_what_the_page_showed_can_be_pasted_instead(page, person, lab):
     """Where the redirect cannot reach the Lab: the whole address goes into the box."""
     lab.ask("breeze-lab/api/logout", method="POST", data={})
