@@ -300,7 +300,13 @@ def test_the_check_catches_a_heavy_import():
 
 
 @pytest.mark.parametrize(
-    "module", ["breeze_lab.relay.__main__", "breeze_lab_server", "breeze_lab.shares.__main__"]
+    "module",
+    [
+        "breeze_lab.relay.__main__",
+        "breeze_lab_server",
+        "breeze_lab.shares.__main__",
+        "breeze_lab.shares.service",
+    ],
 )
 def test_processes_without_a_screen_load_no_drawing(module):
     """The relay and the server extension never load Bokeh, ipywidgets or pandas."""

@@ -21,7 +21,7 @@ from breeze_lab.shares.viewer import Viewer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["main"]
+__all__ = ["main", "serve"]
 
 _LOOK_S: Final = 10.0
 
@@ -47,19 +47,34 @@ def main(argv: Sequence[str] | None = None) -> int:
             )  # fmt: skip
             with Book(home) as book:
                 book.tidy()
-                asyncio.run(_serve(book, options))
+                viewer = Viewer(book, options.prefix, options.origin)
+                asyncio.run(
+                    serve(viewer, options.host, options.port, options.prefix, options.idle_exit)
+                )
     except (OSError, ShareError, processes.AlreadyRunning) as exc:
         print(f"{type(exc).__name__}: {exc}", file=sys.stderr)  # noqa: T201 - a command's refusal
         return 1
     return 0
 
 
-async def _serve(book: Book, options: argparse.Namespace) -> None:
-    viewer = Viewer(book, options.prefix, options.origin)
+async def serve(viewer: Viewer, host: str, port: int, prefix: str, idle_s: float = 0.0) -> None:
+    """Serve a viewer's app until a signal; the ready record says where.
+
+    Parameters
+    ----------
+    host, port
+        Where to listen; port 0 takes a free one.
+    prefix
+        What the addresses begin with, for the record.
+    idle_s
+        Seconds without a viewer after which it ends; 0: never.
+    """
     # Neither the requests nor their errors are logged: an address is an id.
-    runner = web.AppRunner(viewer.app, access_log=None, handler_cancellation=True)
+    runner = web.AppRunner(
+        viewer.app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0
+    )
     await runner.setup()
-    site = web.TCPSite(runner, options.host, options.port, shutdown_timeout=1.0)
+    site = web.TCPSite(runner, host, port)
     await site.start()
     port = runner.addresses[0][1]
     stop = asyncio.Event()
@@ -68,10 +83,10 @@ async def _serve(book: Book, options: argparse.Namespace) -> None:
         loop.add_signal_handler(number, stop.set)
     watching = asyncio.create_task(viewer.watch())
     watching.add_done_callback(lambda _: stop.set())
-    idling = asyncio.create_task(_idle(viewer, stop, options.idle_exit))
+    idling = asyncio.create_task(_idle(viewer, stop, idle_s))
     processes.publish(
         settings.folders().runtime, "shares",
-        {"version": __version__, "host": options.host, "port": port, "prefix": options.prefix},
+        {"version": __version__, "host": host, "port": port, "prefix": prefix},
     )  # fmt: skip
     try:
         await stop.wait()

@@ -17,11 +17,11 @@ import secrets
 import time
 import zlib
 from dataclasses import fields
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from breeze_lab import settings
 from breeze_lab.books import BookFile
-from breeze_lab.errors import NoSuchShare, ShareError
+from breeze_lab.errors import ShareError
 from breeze_lab.shares import links
 from breeze_lab.shares.links import Link
 
@@ -91,6 +91,8 @@ class Book(BookFile):
     # What was withdrawn is overwritten and does not wait in a free page.
     pragmas = ("secure_delete = ON",)
     busy_s = 10.0
+    #: Links that count at a time.
+    most: ClassVar[int] = MOST
 
     def __init__(self, home: Path) -> None:
         self._key = _key(home / "key")
@@ -134,7 +136,7 @@ class Book(BookFile):
             (many,) = file.execute(
                 "SELECT count(*) FROM links WHERE revoked_ms IS NULL AND expires_ms > ?", (now,)
             ).fetchone()
-            if many >= MOST:
+            if many >= self.most:
                 raise ShareError(
                     f"There are {many} links already. Revoke what nobody needs: breeze-lab shares "
                     "list"
@@ -196,23 +198,19 @@ class Book(BookFile):
         NoSuchShare
             None that counts is called so, or several are.
         """
-        wanted = str(name).strip().lower()
-        found = [one for one in self.links() if wanted and one.digest.startswith(wanted)]
-        if len(found) != 1:
-            known = ", ".join(one.name for one in self.links()[:20]) or "none"
-            many = "More than one link is" if found else "No link that counts is"
-            raise NoSuchShare(f"{many} called {wanted[:64]!r}. There are: {known}.")
-        self._end(found[0].digest)
-        return found[0]
+        found = links.called(name, self.links())
+        self.end(found.digest)
+        return found
 
     def revoke_all(self) -> int:
         """Withdraw all links that count; return how many."""
         found = self.links()
         for one in found:
-            self._end(one.digest)
+            self.end(one.digest)
         return len(found)
 
-    def _end(self, digest: str) -> None:
+    def end(self, digest: str) -> None:
+        """Take a link's target and signature away, which is the end of it."""
         with self.turn() as file:
             file.execute(
                 "UPDATE links SET revoked_ms = ?, signature = NULL WHERE digest = ?",

@@ -45,14 +45,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.name:
         raise ShareError("Which link? breeze-lab shares list, then breeze-lab shares revoke NAME")
     if options.name == "all":
-        from breeze_lab.shares.book import open_book
-
-        book = open_book(must_exist=True)
-        if book is None:
-            print("0 links withdrawn")
-            return 0
-        with book:
-            print(f"{book.revoke_all()} links withdrawn")
+        print(f"{face.revoke_all()} links withdrawn")
         return 0
     link = face.revoke(options.name)
     print(f"{link.name} withdrawn: {link.title}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from breeze_lab import clock, processes, settings
 from breeze_lab.errors import ShareError
+from breeze_lab.shares import links, remote
 from breeze_lab.shares.book import Book, folder, open_book
 from breeze_lab.shares.links import DEFAULT_SPAN, Link, Target
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
 
-__all__ = ["Share", "Shares", "ensure", "keep", "revoke", "share", "shares"]
+__all__ = ["Share", "Shares", "ensure", "keep", "revoke", "revoke_all", "share", "shares"]
 
 _CLASS: Final = {
     "practice": "practice, live", "snapshot": "snapshot", "lagged": "30 days old or more",
@@ -28,6 +29,9 @@ def share(
     title: str = "", source: str = "",
 ) -> Share:  # fmt: skip
     """Make a link through which others look at `x`, and only look.
+
+    On a Hub that keeps links (`breeze_lab.shares.remote`) what is frozen is kept there and is
+    shown while this server is stopped; what is live is shown by this server.
 
     Parameters
     ----------
@@ -52,7 +56,8 @@ def share(
     Raises
     ------
     ShareError
-        It cannot be frozen, or may not be shared like this; the message says what can be.
+        It cannot be frozen, or may not be shared like this; the message says what can be. Or the
+        Hub does not keep it: then there is no link.
     ProcessError
         The viewer's process did not start.
 
@@ -62,20 +67,27 @@ def share(
     """
     from breeze_lab.shares.freezing import freeze  # noqa: PLC0415 - loads Bokeh
 
-    token, link = keep(freeze(x, title=title, source=source, data=data), expires)
-    ensure()
-    return Share(link, token)
+    made = keep(freeze(x, title=title, source=source, data=data), expires)
+    if not made.at_hub:
+        ensure()
+    return made
 
 
-def keep(target: Target, expires: str | timedelta | datetime) -> tuple[str, Link]:
-    """Enter a frozen target into the book; return the new link's id and the link.
+def keep(target: Target, expires: str | timedelta | datetime) -> Share:
+    """Enter a frozen target into the book, or deposit it with the Hub; return the new link.
 
     Raises
     ------
     ShareError
     """
+    hub = remote.service()
+    # What is live comes from this person's relay, which the Hub's service has not.
+    if hub is not None and target.data != "practice":
+        token, link = hub.deposit(target, expires)
+        return Share(link, token, at_hub=True)
     with Book(folder()) as book:
-        return book.add(target, expires)
+        token, link = book.add(target, expires)
+    return Share(link, token)
 
 
 def ensure() -> dict[str, Any]:
@@ -94,13 +106,19 @@ def shares(*, ended: bool = False) -> Shares:
     Raises
     ------
     ShareError
-        The book of links cannot be read.
+        The book of links cannot be read, or the Hub does not tell those that it keeps.
     """
+    hub = remote.service()
+    found = [*_here(ended=ended), *(hub.links(ended=ended) if hub is not None else ())]
+    return Shares(sorted(found, key=lambda one: -one.made_ms))
+
+
+def _here(*, ended: bool = False) -> list[Link]:
     book = open_book(must_exist=True)
     if book is None:
-        return Shares(())
+        return []
     with book:
-        return Shares(tuple(book.links(ended=ended)))
+        return book.links(ended=ended)
 
 
 def revoke(name: str) -> Link:
@@ -109,9 +127,36 @@ def revoke(name: str) -> Link:
     Raises
     ------
     NoSuchShare
+        None that counts is called so, or several are.
+    ShareError
+        The Hub, which keeps it, does not answer.
     """
+    here = _here()
+    whole = [one for one in here if name in (one.name, one.digest)]
+    # What is here ends here, whether the Hub answers or not.
+    link = whole[0] if len(whole) == 1 else links.called(name, shares())
+    hub = remote.service()
+    if hub is not None and link not in here:
+        hub.revoke(link.digest)
+        return link
     with Book(folder()) as book:
-        return book.revoke(name)
+        return book.revoke(link.digest)
+
+
+def revoke_all() -> int:
+    """Withdraw all links, those here first; return how many.
+
+    Raises
+    ------
+    ShareError
+    """
+    book = open_book(must_exist=True)
+    many = 0
+    if book is not None:
+        with book:
+            many = book.revoke_all()
+    hub = remote.service()
+    return many + (hub.revoke_all() if hub is not None else 0)
 
 
 @dataclass(frozen=True)
@@ -124,10 +169,13 @@ class Share:
         What the book knows of it.
     token
         The id; kept here and nowhere else.
+    at_hub
+        Whether the Hub keeps it.
     """
 
     link: Link
     token: str
+    at_hub: bool = False
 
     @property
     def name(self) -> str:
@@ -139,8 +187,11 @@ class Share:
         """Where to look, as this machine names it.
 
         That is the Jupyter server's port when this kernel has one, else the viewer's own.
-        ``BREEZE_LAB_SHARE_URL`` names the address that others reach, up to ``breeze-lab/``.
+        ``BREEZE_LAB_SHARE_URL`` names the address that others reach, up to ``breeze-lab/``. What
+        the Hub keeps has an address of the Hub's.
         """
+        if self.at_hub:
+            return f"{remote.public_url()}/s/{self.token}"
         base = os.environ.get("BREEZE_LAB_SHARE_URL", "") or _server_url()
         return f"{base.rstrip('/')}/s/{self.token}"
 

@@ -21,11 +21,9 @@ from bokeh.models.callbacks import CustomJS
 from breeze_lab import charts, clock
 from breeze_lab.errors import BreezeLabError, ShareError
 from breeze_lab.shares.links import Target
-from breeze_lab.shares.targets import COLUMNS, chart_target, packed
+from breeze_lab.shares.targets import COLUMNS, chart_target, objects, packed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from bokeh.model import Model
 
     from breeze_lab.widgets import LiveChart
@@ -170,7 +168,7 @@ def _refuse_what_is_alive(model: Model) -> None:
 def _inline_styles(plain: Any) -> Any:
     """Put Panel's style sheets into the document; refuse those of others."""
     folder = _panel_folder()
-    for found in _objects(plain):
+    for found in objects(plain):
         if found.get("name") != "ImportedStyleSheet":
             continue
         url = str(found.get("attributes", {}).get("url", ""))
@@ -188,16 +186,3 @@ def _inline_styles(plain: Any) -> Any:
 def _panel_folder() -> Path | None:
     panel = sys.modules.get("panel")
     return None if panel is None or panel.__file__ is None else Path(panel.__file__).parent / "dist"
-
-
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield every model in a document's JSON."""
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            if one.get("type") == "object":
-                yield one
-            waiting.extend(one.values())
-        elif isinstance(one, list):
-            waiting.extend(one)

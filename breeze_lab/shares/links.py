@@ -15,14 +15,17 @@ import re
 import secrets
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from breeze_lab import clock
-from breeze_lab.errors import ShareError
+from breeze_lab.errors import NoSuchShare, ShareError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "CLASSES", "DEFAULT_SPAN", "LAG_DAYS", "LONGEST_DAYS", "TOKEN", "DataClass", "Kind", "Link",
-    "Target", "digest", "new_token", "sign", "until_ms",
+    "Target", "called", "digest", "new_token", "sign", "until_ms",
 ]  # fmt: skip
 
 Kind = Literal["chart", "document"]
@@ -146,6 +149,23 @@ def digest(token: str) -> str:
 def sign(key: bytes, link: Link) -> bytes:
     """Return the HMAC-SHA256 of a link's promise."""
     return hmac.digest(key, link.promise(), "sha256")
+
+
+def called(name: str, links: Sequence[Link]) -> Link:
+    """Return the one link of this name, or of more of its hash.
+
+    Raises
+    ------
+    NoSuchShare
+        None is called so, or several are.
+    """
+    wanted = str(name).strip().lower()
+    found = [one for one in links if wanted and one.digest.startswith(wanted)]
+    if len(found) != 1:
+        known = ", ".join(one.name for one in links[:20]) or "none"
+        many = "More than one link is" if found else "No link that counts is"
+        raise NoSuchShare(f"{many} called {wanted[:64]!r}. There are: {known}.")
+    return found[0]
 
 
 def until_ms(expires: str | timedelta | datetime, now_ms: int) -> int:

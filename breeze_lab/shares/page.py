@@ -19,7 +19,7 @@ from breeze_lab.widgets import bundles
 if TYPE_CHECKING:
     from breeze_lab.shares.links import Link
 
-__all__ = ["HEADERS", "NOTHING", "page", "script"]
+__all__ = ["HEADERS", "NOTHING", "SCRIPTS", "page", "script"]
 
 #: Of every answer. The id is in the address, so the address goes to nobody and is kept nowhere.
 HEADERS: Final = {
@@ -43,20 +43,21 @@ NOTHING: Final = (
 )
 
 #: Where a script lies in which package.
-_SCRIPTS: Final = {
+SCRIPTS: Final = {
     "bokeh.min.js": ("bokeh", "server/static/js"),
     "bokeh-widgets.min.js": ("bokeh", "server/static/js"),
     "bokeh-tables.min.js": ("bokeh", "server/static/js"),
     "bokeh-gl.min.js": ("bokeh", "server/static/js"),
     "panel.min.js": ("panel", "dist"),
 }
+_PLACE: Final = re.compile(r"\{\{(\w+)\}\}")
 _HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,255}")
 
 
 @functools.cache
 def script(name: str) -> tuple[bytes, bytes] | None:
     """Return an installed script, plain and gzipped; None for any other name. Takes 50 ms once."""
-    package, folder = _SCRIPTS.get(name, ("", ""))
+    package, folder = SCRIPTS.get(name, ("", ""))
     found = importlib.util.find_spec(package) if package else None
     if found is None or not found.submodule_search_locations:
         return None
@@ -92,17 +93,15 @@ def page(link: Link, target: dict[str, Any], here: str, host: str) -> tuple[str,
     scripts = "".join(
         f'<script nonce="{nonce}" src="{here}static/{name}"></script>'
         for name in parameters.get("scripts", ())
-        if name in _SCRIPTS
+        if name in SCRIPTS
     )
-    html = (
-        _template()
-        .replace("{{title}}", escape(link.title))
-        .replace("{{styles}}", bundles.styles("viewer"))
-        .replace("{{facts}}", _embedded(facts))
-        .replace("{{target}}", _embedded(target))
-        .replace("{{scripts}}", scripts)
-        .replace("{{script}}", f'<script nonce="{nonce}">{bundles.script("viewer")}</script>')
-    )
+    parts = {
+        "title": escape(link.title), "styles": bundles.styles("viewer"),
+        "facts": _embedded(facts), "target": _embedded(target), "scripts": scripts,
+        "script": f'<script nonce="{nonce}">{bundles.script("viewer")}</script>',
+    }  # fmt: skip
+    # All at once: what a title or a target says is never filled in.
+    html = _PLACE.sub(lambda place: parts[place[1]], _template())
     there = f" ws://{host} wss://{host}" if _HOST.fullmatch(host) else ""
     evaluate = " 'unsafe-eval'" if parameters.get("eval") else ""  # Bokeh's CustomJS
     policy = (

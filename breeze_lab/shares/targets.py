@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from breeze_lab.bars import Interval
 from breeze_lab.errors import BreezeLabError, ShareError
 from breeze_lab.indicators.spec import parse_all
 from breeze_lab.shares.links import CLASSES, LAG_DAYS, Target
 
-__all__ = ["COLUMNS", "chart_target", "packed"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["COLUMNS", "chart_target", "objects", "packed"]
 
 #: Columns of a chart's bars: opening time (Unix seconds), prices in rupees, volume.
 COLUMNS: Final = ("t", "open", "high", "low", "close", "volume")
@@ -116,6 +119,19 @@ def packed(body: dict[str, Any]) -> bytes:
         return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as exc:
         raise ShareError(f"It cannot be written as JSON ({str(exc)[:80]}).") from exc
+
+
+def objects(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield every model in a document's JSON."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            if one.get("type") == "object":
+                yield one
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)
 
 
 def _config(given: Any) -> dict[str, Any]:

@@ -54,12 +54,16 @@ class SharesHandler(Rest):
         """Make a link; its id is in this answer and nowhere else."""
         given = self._given()
         try:
-            token, link = await asyncio.to_thread(_keep, given)
+            made = await asyncio.to_thread(_keep, given)
         except BreezeLabError as exc:
             self.refuse(exc)
             return
-        self.passage.begin()
-        self.answer({"share": _told(link), "path": f"breeze-lab/s/{token}"}, 201)
+        where = {"path": f"breeze-lab/s/{made.token}"}
+        if made.at_hub:
+            where = {"url": made.url}
+        else:
+            self.passage.begin()
+        self.answer({"share": _told(made.link), **where}, 201)
 
     @web.authenticated
     @authorized("execute", RESOURCE)  # type: ignore[untyped-decorator]
@@ -84,7 +88,7 @@ class SharesHandler(Rest):
         return found
 
 
-def _keep(given: dict[str, Any]) -> tuple[str, Link]:
+def _keep(given: dict[str, Any]) -> face.Share:
     figure, indicators = given.get("figure"), given.get("indicators", [])
     base, expires = given.get("base"), given.get("expires", DEFAULT_SPAN)
     if not isinstance(figure, dict) or not isinstance(expires, str):

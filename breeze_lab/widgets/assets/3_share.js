@@ -101,7 +101,7 @@ class ShareBox {
       put(this.part("said"), body?.message ?? (status ? `The Jupyter server answered HTTP ${status}.` : "The Jupyter server does not answer."));
       return;
     }
-    const url = `${base_url()}${body.path}`;
+    const url = body.url ?? `${base_url()}${body.path}`; // the first where the Hub keeps it
     this.part("link").value = url;
     this.part("open").href = url;
     this.part("made").hidden = false;
