@@ -317,6 +317,14 @@ def test_what_is_no_json_is_refused(raw):
         incoming.read(raw)
 
 
+@pytest.mark.parametrize("part", ["[],", "{},", "0,"])
+def test_what_would_fill_the_memory_is_not_unpacked(part):
+    """16 MB of empty lists are 400 MB of Python: refused before they are any."""
+    many = part * (2_100_000 if part == "0," else 210_000)
+    with pytest.raises(ShareError, match="too many parts"):
+        incoming.read(f"[{many}0]".encode())
+
+
 def test_what_is_kept_says_only_what_a_frozen_target_says():
     """Parameters are built anew: what evaluates is found, not told; words of others are dropped."""
     hostile = changed(

@@ -26,6 +26,10 @@ _ITEM: Final = {"root_id", "target_id", "doc", "version"}
 _DOCUMENT: Final = {"version", "title", "roots", "defs", "config", "callbacks"}
 _SHOWN: Final = ("snapshot", "lagged")
 _LARGEST_PARAMETERS: Final = 4096
+#: Objects and lists, and values, as marks of JSON: a tenth of them fills a page. More would take
+#: the memory of everybody's links.
+_MOST_OBJECTS: Final = 200_000
+_MOST_VALUES: Final = 2_000_000
 #: Ends of the names of models that fetch while they are looked at, or bring scripts of their own.
 _ALIVE: Final = (
     "AjaxDataSource", "ServerSentDataSource", "WebDataSource", "TileSource", "ImportedStyleSheet",
@@ -57,6 +61,8 @@ def read(raw: bytes) -> tuple[Target, timedelta]:
 
 
 def _read(raw: bytes) -> tuple[Target, timedelta]:
+    if raw.count(b"{") + raw.count(b"[") > _MOST_OBJECTS or raw.count(b",") > _MOST_VALUES:
+        raise ShareError("It has too many parts. Share fewer points.")
     given = json.loads(raw, parse_constant=_no_number)
     _keys(given, _FIELDS, "A deposit")
     if given["data"] not in _SHOWN:
