@@ -26,6 +26,9 @@ from websockets.sync.client import connect
 
 from breeze_lab import processes
 
+#: Of the service of share links, where people have ids of their own (`hub_config`).
+LINKS_UID = 20_000
+
 
 def free_ports(count):
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
@@ -58,7 +61,7 @@ class Hub:
         python = python_for_others(self.folder / "python")
         #: Whether each person has a user id of its own.
         self.apart = os.getuid() == 0 and python is not None
-        public, api, hub = free_ports(3)
+        public, api, hub, links = free_ports(4)
         self.url = f"http://127.0.0.1:{public}"
         self.python = environment / "venv" / "bin" / "python"
         self.environment = {
@@ -71,6 +74,7 @@ class Hub:
             "HUB_BIND_URL": f"http://127.0.0.1:{hub}",
             "HUB_CONNECT_URL": f"http://127.0.0.1:{hub}",
             "HUB_PROXY_API": f"http://127.0.0.1:{api}",
+            "HUB_LINKS_URL": f"http://127.0.0.1:{links}",
             "HUB_LEADS": "lead",
             "HUB_SESSION": "",
             "HUB_PLANTER": secrets.token_hex(32),
@@ -92,11 +96,32 @@ class Hub:
             stdout=(self.folder / "proxy.log").open("wb"), stderr=subprocess.STDOUT,
         )  # fmt: skip
         self.hub: subprocess.Popen | None = None
+        self.links_home = self.folder / "links"
+        self.links = self._serve_links(links, f"http://127.0.0.1:{hub}/hub/api")
         try:
             self.start()
         except BaseException:
             self.close()
             raise
+
+    def _serve_links(self, port, api):
+        """Start the service of share links, with a user id and a home of its own."""
+        self.links_home.mkdir(mode=0o700)
+        whose = {}
+        if self.apart:
+            os.chown(self.links_home, LINKS_UID, LINKS_UID)
+            whose = {"user": LINKS_UID, "group": LINKS_UID, "extra_groups": []}
+        log = (self.folder / "links.log").open("wb")
+        return subprocess.Popen(
+            [self.environment["HUB_USER_PYTHON"], "-m", "breeze_lab.shares.service",
+             f"--port={port}", f"--hub={api}"],
+            cwd="/", stdout=log, stderr=log, **whose,
+            env={
+                "PATH": self.environment["PATH"], "HOME": str(self.links_home),
+                "BREEZE_LAB_HOME": str(self.links_home), "PYTHONDONTWRITEBYTECODE": "1",
+                "PYTHONPATH": self.environment["HUB_USER_PYTHONPATH"],
+            },
+        )  # fmt: skip
 
     def _add(self, *names):
         done = subprocess.run(
@@ -164,8 +189,9 @@ class Hub:
         for one in alive:
             with contextlib.suppress(psutil.Error):
                 one.kill()
-        self.proxy.terminate()
-        self.proxy.wait(30)
+        for one in (self.links, self.proxy):
+            one.terminate()
+            one.wait(30)
         for name in self.passwords:
             whose = hashlib.sha256(str(self.home(name)).encode()).hexdigest()[:12]
             for keys in Path("/dev/shm").glob(f"breeze-lab-*-{whose}"):

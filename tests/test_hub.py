@@ -62,9 +62,22 @@ def test_the_configuration_keeps_people_apart(hub_settings):
     assert "allow_all" not in config.Authenticator
     assert "admin_users" not in config.Authenticator
     scopes = {role["name"]: role["scopes"] for role in config.JupyterHub.load_roles}
-    assert not [scope for some in scopes.values() for scope in some if "access:" in scope]
+    reach = "access:services!service=links"
+    doors = {scope for some in scopes.values() for scope in some if "access:" in scope}
+    assert doors == {reach}, "nobody reaches anybody's server"
+    assert scopes["user"] == ["self", reach]
+    assert config.Spawner.server_token_scopes == [
+        "users:activity!user",
+        "access:servers!server",
+        reach,
+    ]
     assert not [scope for some in scopes.values() for scope in some if scope == "tokens"]
-    assert [one["name"] for one in config.JupyterHub.services] == ["idle-culler"]
+    links = {"name": "links", "url": "http://links:8010", "display": False}
+    assert [one["name"] for one in config.JupyterHub.services] == ["idle-culler", "links"]
+    assert config.JupyterHub.services[1] == links, "no token, no command, no rights"
+    assert not [
+        role for role in config.JupyterHub.load_roles if "links" in role.get("services", ())
+    ]
     assert list(config.DockerSpawner.volumes) == ["breeze-lab-home-{username}"]
     assert config.Spawner.disable_user_config is True
     host = config.DockerSpawner.extra_host_config
@@ -72,6 +85,39 @@ def test_the_configuration_keeps_people_apart(hub_settings):
     assert host["read_only"] is True
     assert "/var/run/docker.sock" not in repr(config.DockerSpawner)
     assert config.Spawner.environment["BREEZE_LAB_HOME"].startswith("/home/lab/")
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ({"HUB_ADDRESS": "https://lab.example.com/"}, "https://lab.example.com/services/links"),
+        (
+            {"HUB_ADDRESS": "https://lab.example.com", "HUB_SUBDOMAIN_HOST": "https://lab.example.com"},
+            "https://links--service.lab.example.com/services/links",
+        ),
+        ({"HUB_LINKS_URL": ""}, None),
+    ],
+)  # fmt: skip
+def test_links_at_the_hub_begin_where_browsers_find_it(hub_settings, monkeypatch, given, address):
+    """The Hub's own address, a name of its own with subdomains, and without the service nothing."""
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    config = load()
+    assert config.Spawner.environment.get("BREEZE_LAB_SHARE_SERVICE_URL") == address
+    there = "links" in {one["name"] for one in config.JupyterHub.services}
+    assert there == ("server_token_scopes" in config.Spawner) == (address is not None)
+
+
+def test_the_service_of_links_has_no_secret_and_few_rights():
+    """A volume and the Hub's address is all it is given; where it listens the Hub looks."""
+    compose = composed()
+    links = compose["services"]["links"]
+    assert "secrets" not in links
+    assert links["volumes"] == ["links-data:/home/lab"]
+    assert list(links["environment"]) == ["BREEZE_LAB_HOME"]
+    assert links["networks"] == ["users"]
+    assert "ports" not in links
+    assert "user" not in links, "the image's own, which is nobody"
 
 
 def test_every_vault_has_another_key_that_a_restart_does_not_change(hub_settings):
@@ -112,7 +158,8 @@ def test_what_a_desk_adds_comes_last(hub_settings, monkeypatch):
     )
     monkeypatch.setenv("HUB_EXTRA_CONFIG", str(more))
     config = load()
-    assert [one["name"] for one in config.JupyterHub.services] == ["idle-culler", "dashboards"]
+    names = [one["name"] for one in config.JupyterHub.services]
+    assert names == ["idle-culler", "links", "dashboards"]
     assert config.Spawner.mem_limit == "1G"
 
 
@@ -165,9 +212,12 @@ def test_the_compose_file_holds_what_it_must():
     """Fixed tags, health checks, rotated logs, few rights, no open port, no secret, its own files."""
     compose = composed()
     assert faults_of(compose) == []
-    assert {"proxy", "hub", "user-image"} == set(compose["services"])
+    assert {"proxy", "hub", "links", "user-image"} == set(compose["services"])
     assert [name for name, one in compose["services"].items() if has_engine(one)] == ["hub"]
     for service in compose["services"].values():
+        if "build" not in service:  # an image that another one builds
+            assert service["image"] == compose["services"]["user-image"]["image"]
+            continue
         context = ROOT / "docker" / service["build"]["context"]
         assert (context / service["build"].get("dockerfile", "Dockerfile")).exists()
     given = compose["services"]["hub"]["environment"]

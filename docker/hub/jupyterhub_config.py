@@ -11,6 +11,7 @@ import hmac
 import os
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 c = get_config()  # noqa: F821 - JupyterHub puts it there
 
@@ -51,6 +52,23 @@ c.ConfigurableHTTPProxy.should_start = False
 c.ConfigurableHTTPProxy.api_url = os.environ.get("HUB_PROXY_API", "http://proxy:8001")
 c.ConfigurableHTTPProxy.auth_token = secret("hub_proxy_token")
 
+# -- share links that outlive people's servers ---------------------------------
+
+# A service beside the Hub (compose.hub.yaml). It has no token: who deposits a link shows it the
+# token of their own server, and it asks the Hub whose that is. Empty: links stay at the servers.
+LINKS = os.environ.get("HUB_LINKS_URL", "http://links:8010")
+REACH_LINKS = "access:services!service=links"
+
+
+def links_address():
+    """Return what addresses of the service begin with, as browsers know it."""
+    where = urlsplit(os.environ.get("HUB_SUBDOMAIN_HOST") or os.environ.get("HUB_ADDRESS", ""))
+    host = (
+        f"links--service.{where.netloc}" if os.environ.get("HUB_SUBDOMAIN_HOST") else where.netloc
+    )
+    return f"{where.scheme}://{host}/services/links" if host else ""
+
+
 # -- who may come in ----------------------------------------------------------
 
 # ``passwords`` is the file beside this one; any other name is one of oauthenticator's, which
@@ -88,6 +106,11 @@ c.JupyterHub.load_roles = [
         "services": ["idle-culler"],
     },
 ]  # fmt: skip
+if LINKS:
+    # What everybody has by default, and the way to the service; it lets nobody into a server.
+    c.JupyterHub.load_roles.append(
+        {"name": "user", "description": "Everybody", "scopes": ["self", REACH_LINKS]}
+    )
 
 # -- each person's server -----------------------------------------------------
 
@@ -113,6 +136,11 @@ c.Spawner.environment = {
     "BREEZE_LAB_HUB_VAULT_KEY": vault_key,
     "JUPYTERHUB_ACTIVITY_INTERVAL": os.environ.get("HUB_ACTIVITY_INTERVAL", "300"),
 }
+if LINKS:
+    c.Spawner.environment["BREEZE_LAB_SHARE_SERVICE"] = f"{LINKS}/services/links"
+    c.Spawner.environment["BREEZE_LAB_SHARE_SERVICE_URL"] = links_address()
+    # A server's token does what it does by default, and shares.
+    c.Spawner.server_token_scopes = ["users:activity!user", "access:servers!server", REACH_LINKS]
 c.Spawner.mem_limit = os.environ.get("HUB_MEM_LIMIT", "2G")
 c.Spawner.cpu_limit = float(os.environ.get("HUB_CPU_LIMIT", "2"))
 c.Spawner.start_timeout = c.Spawner.http_timeout = 120
@@ -149,6 +177,9 @@ c.JupyterHub.services = [
         ],
     }
 ]  # fmt: skip
+if LINKS:
+    # For people with a link and for servers; there is no page to choose from a menu.
+    c.JupyterHub.services.append({"name": "links", "url": LINKS, "display": False})
 
 # -- what a desk adds: services, limits, another spawner ------------------------
 
