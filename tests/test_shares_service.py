@@ -157,6 +157,9 @@ def test_a_service_that_does_not_answer_leaves_nothing_half_made(at_hub, monkeyp
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "x" * 32)
     with pytest.raises(ShareError, match="Restart your server"):
         face.keep(frozen(), "1d")
+    monkeypatch.delenv("JUPYTERHUB_API_TOKEN")
+    with pytest.raises(ShareError, match="Restart the kernel"):
+        face.keep(frozen(), "1d")
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", ALICE)
     assert len(breeze_lab.shares()) == 0
     monkeypatch.setenv("BREEZE_LAB_SHARE_SERVICE", "http://127.0.0.1:9/services/links")
@@ -204,6 +207,8 @@ def test_a_link_cannot_be_given_to_another_owner(tmp_path):
     with Deposits(tmp_path) as book:
         token, link = book.deposit("alice", frozen(), links_span())
         assert book.check(token).digest == link.digest
+        book.deposit("bob", frozen(owner="alice"), links_span())
+        assert [one.digest for one in book.owned("alice")] == [link.digest]
         with sqlite3.connect(tmp_path / "book.sqlite") as file:
             file.execute("UPDATE links SET parameters = replace(parameters, 'alice', 'bobby')")
         file.close()

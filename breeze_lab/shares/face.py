@@ -80,9 +80,9 @@ def keep(target: Target, expires: str | timedelta | datetime) -> Share:
     ------
     ShareError
     """
-    hub = remote.service()
     # What is live comes from this person's relay, which the Hub's service has not.
-    if hub is not None and target.data != "practice":
+    hub = remote.service() if target.data != "practice" else None
+    if hub is not None:
         token, link = hub.deposit(target, expires)
         return Share(link, token, at_hub=True)
     with Book(folder()) as book:
@@ -135,8 +135,8 @@ def revoke(name: str) -> Link:
     whole = [one for one in here if name in (one.name, one.digest)]
     # What is here ends here, whether the Hub answers or not.
     link = whole[0] if len(whole) == 1 else links.called(name, shares())
-    hub = remote.service()
-    if hub is not None and link not in here:
+    hub = None if link in here else remote.service()
+    if hub is not None:
         hub.revoke(link.digest)
         return link
     with Book(folder()) as book:

@@ -33,10 +33,23 @@ _LARGEST_ANSWER: Final = 4 * 1024 * 1024
 
 
 def service() -> Remote | None:
-    """Return the Hub's service of share links; None where there is none."""
+    """Return the Hub's service of share links; None where there is none.
+
+    Raises
+    ------
+    ShareError
+        There is one, and this process has lost its server's token.
+    """
     where = os.environ.get(_WHERE, "")
+    if not where:
+        return None
     token = os.environ.get("JUPYTERHUB_API_TOKEN", "")
-    return Remote(where, token) if where and token else None
+    if not token:
+        raise ShareError(
+            "The Hub keeps share links for whoever shows it a server's token, and "
+            "JUPYTERHUB_API_TOKEN is not set here. Restart the kernel."
+        )
+    return Remote(where, token)
 
 
 def public_url() -> str:

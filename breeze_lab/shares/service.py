@@ -247,7 +247,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--withdraw", metavar="USER", help="withdraw all links of USER, and end")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     try:
         with Deposits(folder()) as book:
             if options.withdraw is not None:
