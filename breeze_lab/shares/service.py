@@ -87,7 +87,7 @@ class JupyterHub:
 
         try:
             async with asyncio.timeout(_HUB_S):
-                # A server that was stopped has no token any more: nothing is remembered.
+                # Nothing is remembered: a token that the Hub took away counts no more.
                 user = await self._auth.user_for_token(token, use_cache=False, sync=False)
         except (HTTPError, TimeoutError) as exc:
             raise HubSilent(
@@ -246,7 +246,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", default="links", help="of this service at the Hub")
     parser.add_argument("--withdraw", metavar="USER", help="withdraw all links of USER, and end")
     options = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    _log.setLevel(logging.INFO)
     try:
         with Deposits(folder()) as book:
             if options.withdraw is not None:
