@@ -11,6 +11,7 @@ import json
 import stat
 import textwrap
 import time
+import types
 from pathlib import Path
 
 import psutil
@@ -18,8 +19,8 @@ import pytest
 import requests
 from browser_lab import chromium, idle, notebook
 from hub_environment import find
-from hub_rig import Hub, Person
-from waiting import until
+from hub_rig import LINKS_UID, Hub, Person
+from waiting import until, within
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -493,10 +494,207 @@ def test_memory_of_an_idle_server_and_of_a_kernel(hub, alice, kernels):
         "relay": pss_mb("breeze_lab.relay"), "practice market": pss_mb("breeze_lab.practice"),
         "hub": round(psutil.Process(hub.hub.pid).memory_full_info().pss / 2**20, 1),
         "proxy": round(psutil.Process(hub.proxy.pid).memory_full_info().pss / 2**20, 1),
+        "links, nobody looked": round(
+            psutil.Process(hub.links.pid).memory_full_info().pss / 2**20, 1
+        ),
     }  # fmt: skip
     print("PSS in MB:", figures)
     assert 20 < figures["server"] < 500
     assert 20 < figures["kernel"] < 500
+
+
+# -- a link that outlives a server ------------------------------------------------
+
+SHARED = [
+    "%load_ext breeze_lab\n%breeze_login practice",
+    "import breeze_lab\nbreeze_lab.candles('RELIANCE', '1m')",
+]
+
+
+def share_by_button(window, person):
+    """Make a snapshot's link with the button of a chart; return its address."""
+    window.log_in()
+    made = {"type": "notebook", "format": "json", "content": json.loads(notebook(SHARED))}
+    person.ask("PUT", "api/contents/shared.ipynb", json=made)
+    window.open(person, "shared.ipynb")
+    for index in range(2):
+        run_cell(window.page, index)
+    window.page.wait_for_selector(f"{CHART}[data-state=live]", timeout=120_000)
+    window.page.locator(f"{CHART} .bl-share").click()
+    window.page.locator(f"{CHART} .bl-share-data").select_option("snapshot")
+    window.page.locator(f"{CHART} .bl-share-make").click()
+    window.page.locator(f"{CHART} .bl-share-made").wait_for(state="visible", timeout=60_000)
+    return window.page.locator(f"{CHART} .bl-share-link").input_value()
+
+
+def stop_server(hub, person):
+    """Stop a person's server as its owner does at the Hub."""
+    answer = person.request(
+        "DELETE", f"{hub.url}/hub/api/users/{person.name}/server",
+        headers={"X-XSRFToken": person.cookie("_xsrf", "/hub/")},
+    )  # fmt: skip
+    assert answer.ok, answer.text
+    until(lambda: servers(hub)[person.name] is None, "the end of the server", 120)
+
+
+def door(hub, token, method="GET", below="", headers=(), **options):
+    """Ask the service of links as the holder of a token; return status and JSON."""
+    answer = requests.request(
+        method, f"{hub.url}/services/links/api/links{below}", timeout=60, **options,
+        headers={"Authorization": f"token {token}", **dict(headers)},
+    )  # fmt: skip
+    told = answer.headers["Content-Type"].startswith("application/json") and answer.json()
+    return answer.status_code, told
+
+
+def look(window, url):
+    """Open a snapshot's link; return the page, whose chart stands still."""
+    answer = window.page.goto(url)
+    assert answer.status == 200
+    assert "sandbox allow-scripts" in answer.headers["content-security-policy"]
+    window.page.wait_for_selector(f"{CHART}[data-state=still]", timeout=120_000)
+    assert window.page.evaluate("window.origin") == "null"
+    return window.page
+
+
+@pytest.fixture(scope="module")
+def left(hub, alice, bob, kernels):
+    """What is left when she has shared snapshots and stopped her server: links and old tokens."""
+    ask = "import os; print(os.environ['JUPYTERHUB_API_TOKEN'])"
+    kernel = alice.kernel()  # the other one forgot its token in a test
+    found = types.SimpleNamespace(
+        old=alice.run(kernel, ask).strip(), his=bob.run(kernels["bob"], ask).strip()
+    )
+    found.url, found.name, found.live, found.brief = alice.run(
+        kernel,
+        textwrap.dedent("""
+            import datetime, breeze_lab
+            breeze_lab.login_practice()
+            chart = breeze_lab.candles("RELIANCE", "1m", indicators=["ema(20)", "rsi"])
+            made = breeze_lab.share(chart, "1d", data="snapshot")
+            brief = breeze_lab.share(chart, datetime.timedelta(seconds=2), data="snapshot")
+            print(made.url, made.name, breeze_lab.share(chart, "1d").url, brief.url)
+        """),
+    ).split()
+    with chromium() as browser:
+        hers = Window(browser, hub, "alice")
+        found.clicked = share_by_button(hers, alice)
+        hers.context.close()
+    stop_server(hub, alice)
+    return found
+
+
+@pytest.mark.timeout(900)
+def test_a_snapshot_of_hers_outlives_her_server(hub, left):
+    """With her server stopped he opens it, and so does a stranger; what is no link opens nothing."""
+    assert left.url.startswith(f"{hub.url}/services/links/s/")
+    assert left.clicked.startswith(f"{hub.url}/services/links/s/")
+    assert f"{hub.url}/user/alice/breeze-lab/s/" in left.live, "what is live stays at her server"
+    away = requests.get(left.live, timeout=60, allow_redirects=False)
+    assert away.status_code != 200, "the Hub answers in the place of a server that is stopped"
+    with chromium() as browser:
+        for who in ("bob", None):
+            window = Window(browser, hub, who)
+            if who:
+                window.log_in()
+            look(window, left.clicked)
+            page = look(window, left.url)
+            until(lambda page=page: page.locator(CHART).get_attribute("data-indicators"), "both")
+            page.screenshot(path=SHOTS / f"hub-outlives-{who}.png")
+            assert who or window.context.cookies() == []
+            window.context.close()
+    token = left.url.rpartition("/")[2]
+    altered = left.url[:-1] + ("A" if left.url[-1] != "A" else "B")
+    invented = left.url.replace(token, "A" * 32)
+    for wrong in (altered, invented, left.brief, left.url + "A", left.url[:-1]):
+        assert requests.get(wrong, timeout=60).status_code == 404, wrong
+
+
+def test_nobody_else_lists_or_ends_or_replaces_a_link_of_hers(hub, bob, kernels, left):
+    """With all that he has he is told that there is none; who is nobody is not let in."""
+    token = left.url.rpartition("/")[2]
+    for one in (left.his, bob.token()):
+        assert door(hub, one) == (200, {"shares": []})
+        for named in (left.name, token):
+            assert door(hub, one, "DELETE", f"/{named}")[0] == 404
+        for method in ("PUT", "PATCH", "POST"):
+            assert door(hub, one, method, f"/{left.name}", json={})[0] == 404
+        assert door(hub, one, "DELETE") == (200, {"revoked": 0})
+    bob.run(kernels["bob"], "import breeze_lab\nassert len(breeze_lab.shares()) == 0")
+    narrow = bob.request(
+        "POST", f"{hub.url}/hub/api/users/bob/tokens", json={"scopes": ["read:users:name!user"]},
+        headers={"X-XSRFToken": bob.cookie("_xsrf", "/hub/")},
+    ).json()["token"]  # fmt: skip
+    nobodies = {
+        "a link's id": token, "a service's": hub.environment["HUB_PLANTER"], "invented": "f" * 32,
+        "without the scope": narrow,
+    }  # fmt: skip
+    told = {what: door(hub, one)[0] for what, one in nobodies.items()}
+    assert told == dict.fromkeys(nobodies, 403)
+    # A page's request, whatever its origin, and a browser with all his cookies.
+    assert door(hub, left.his, headers={"Origin": hub.url})[0] == 403
+    assert bob.request("GET", f"{hub.url}/services/links/api/links").status_code == 403
+    assert requests.get(left.url, timeout=60).status_code == 200
+
+
+@pytest.mark.timeout(900)
+def test_she_ends_it_from_her_next_server(hub, alice, left):
+    """Found again, open while the Hub restarts, and dead within a second for who looks."""
+    alice.start()
+    kernel = alice.kernel()
+    code = "import breeze_lab\nprint(*(one.name for one in breeze_lab.shares()))"
+    assert left.name in alice.run(kernel, code).split()
+    hub.stop()
+    assert requests.get(left.url, timeout=60).status_code == 200
+    assert "Try again" in alice.run(kernel, REFUSED.format("breeze_lab.shares()"))
+    hub.start()
+    with chromium() as browser:
+        stranger = Window(browser, hub, None)
+        page = look(stranger, left.url)
+        # They come by the websocket, which says when the link ends.
+        until(lambda: page.locator(CHART).get_attribute("data-indicators"), "its indicators")
+        begun = time.monotonic()
+        ended = alice.ask("DELETE", f"breeze-lab/api/shares?name={left.name}")
+        page.wait_for_selector("body[data-state=ended]", timeout=60_000)
+        took = time.monotonic() - begun
+        print(f"Dead {took:.2f} s after it was withdrawn")
+        assert took < within(1.0)
+        assert ended == {"revoked": left.name}
+        assert requests.get(left.url, timeout=60).status_code == 404
+        assert look(stranger, left.clicked)
+        stranger.context.close()
+
+
+#: Prints why a line of ours is refused.
+REFUSED = "try:\n    {}\nexcept breeze_lab.errors.ShareError as exc:\n    print(exc)"
+
+
+def test_the_service_of_links_has_nothing_of_anybody_s(hub, alice, left):
+    """No secret of the Hub's, an id and a home of its own; without it a sentence and no link."""
+    service = psutil.Process(hub.links.pid)
+    if hub.apart:
+        assert service.uids().real == LINKS_UID
+        assert stat.S_IMODE(hub.links_home.stat().st_mode) == 0o700
+    words = json.dumps(service.environ()) + " ".join(service.cmdline())
+    for secret in (hub.folder / "secrets").iterdir():
+        assert secret.read_text() not in words
+    log = (hub.folder / "links.log").read_text()
+    for token in (left.url.rpartition("/")[2], left.his, left.old):
+        assert token not in log
+    print(
+        "PSS in MB of links, charts with indicators shown:",
+        round(service.memory_full_info().pss / 2**20, 1),
+    )
+    alice.start()
+    kernel = alice.kernel()
+    hub.links.terminate()
+    hub.links.wait(30)
+    alice.run(
+        kernel,
+        "import breeze_lab\nfrom bokeh.plotting import figure\n"
+        "shown = figure()\nshown.line([1, 2], [1, 2])",
+    )
+    assert "Nothing was shared" in alice.run(kernel, REFUSED.format("breeze_lab.share(shown)"))
 
 
 # -- the culler -----------------------------------------------------------------
