@@ -5,6 +5,7 @@ Building and starting the image takes minutes; ``docs/docker.md`` says how that 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import re
@@ -110,20 +111,16 @@ def test_the_image_is_nobodys_root_and_says_how_it_is():
 # -- the proxy, for real ------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def proxied(tmp_path_factory):
-    """A Jupyter server of ours behind nginx with our settings: its address and nginx's log."""
-    nginx = shutil.which("nginx")
-    if nginx is None:
-        pytest.skip("no nginx here")
-    home = tmp_path_factory.mktemp("proxied")
-    lab = home / "lab"
-    server = Server(home, "", "--ServerApp.trust_xheaders=True", lab=lab, base="/")
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    behind = server.url.removeprefix("http://").partition("/")[0]
-    folder = home / "nginx"
+        return free.getsockname()[1]
+
+
+@contextlib.contextmanager
+def nginx(folder, behind):
+    """Nginx with our settings before `behind`, HOST:PORT; yields its address and its process."""
+    port = free_port()
     folder.mkdir()
     settings = (DOCKER / "nginx.conf").read_text()
     for before, after in (
@@ -136,21 +133,35 @@ def proxied(tmp_path_factory):
         settings = settings.replace(before, after)
     (folder / "nginx.conf").write_text(settings)
     process = subprocess.Popen(
-        [nginx, "-c", str(folder / "nginx.conf"), "-g", "daemon off;"], stderr=subprocess.PIPE
+        ["nginx", "-c", str(folder / "nginx.conf"), "-g", "daemon off;"], stderr=subprocess.PIPE
     )
-    address = f"http://127.0.0.1:{port}/"
-
-    def answers():
-        assert process.poll() is None, process.stderr.read()
-        return get(address + "api")[0] == 200
-
     try:
-        until(answers, "nginx")
-        yield server, address, folder / "log"
+        yield f"http://127.0.0.1:{port}/", process
     finally:
         process.terminate()
         process.wait(30)
         process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def proxied(tmp_path_factory):
+    """A Jupyter server of ours behind nginx with our settings: its address and nginx's log."""
+    if shutil.which("nginx") is None:
+        pytest.skip("no nginx here")
+    home = tmp_path_factory.mktemp("proxied")
+    lab = home / "lab"
+    server = Server(home, "", "--ServerApp.trust_xheaders=True", lab=lab, base="/")
+    behind = server.url.removeprefix("http://").partition("/")[0]
+    try:
+        with nginx(home / "nginx", behind) as (address, process):
+
+            def answers():
+                assert process.poll() is None, process.stderr.read()
+                return get(address + "api")[0] == 200
+
+            until(answers, "nginx")
+            yield server, address, home / "nginx" / "log"
+    finally:
         server.process.terminate()
         server.process.wait(30)
         record = processes.running(lab / "runtime", "relay")
@@ -217,3 +228,19 @@ def test_no_token_and_no_link_is_in_the_log(proxied):
     assert "/api/status" in log.read_text()
     assert TOKEN not in log.read_text()
     assert "an-id-that" not in log.read_text()
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="no nginx here")
+def test_a_request_that_failed_is_in_no_log_with_what_lets_in(tmp_path):
+    """While the Lab is away nginx says 502, and neither the token nor the link of who asked."""
+    asked = (f"api/status?token={TOKEN}", "s/an-id-that-is-a-secret", "lab")
+    with nginx(tmp_path / "nginx", f"127.0.0.1:{free_port()}") as (address, process):
+        until(lambda: get(address + "api")[0] == 502, "nginx")
+        for path in asked:
+            assert get(address + path, Referer=f"{address}lab?token={TOKEN}")[0] == 502
+        process.terminate()
+        said = process.stderr.read().decode() + (tmp_path / "nginx" / "log").read_text()
+    assert said.count(" 502 ") >= len(asked)
+    assert "(share link)" in said
+    assert TOKEN not in said
+    assert "an-id-that" not in said
