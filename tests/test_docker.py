@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jupyter_server.auth.identity import IdentityProvider
+from jupyter_server.serverapp import ServerApp
 from test_server_extension import TOKEN, Server, receive, subscription
 from waiting import until
 from websockets.exceptions import InvalidStatus
@@ -106,6 +108,23 @@ def test_the_image_is_nobodys_root_and_says_how_it_is():
     stages = {line.partition(" AS ")[2] for line in lines if line.startswith("FROM")}
     bases = {line.split()[1] for line in lines if line.startswith("FROM")}
     assert bases - stages == {"${BASE_IMAGE}"}
+
+
+def test_the_address_that_is_told_leads_in():
+    """What Jupyter prints and what a notebook says of its links is the port that is published."""
+    port = COMPOSE["services"]["proxy"]["ports"][0].rpartition(":")[0]
+    given = COMPOSE["services"]["lab"]
+    prefix = "--ServerApp."
+    words = dict(
+        word.removeprefix(prefix).split("=", 1)
+        for word in given["command"]
+        if word.startswith(prefix)
+    )
+    app = ServerApp(ip=words["ip"], port=8888, custom_display_url=words["custom_display_url"])
+    app.identity_provider = IdentityProvider(parent=app)
+    assert app.connect_url.startswith(f"http://{port}/?token=")
+    assert app.ip == ""  # all of the container's, which is what the proxy reaches
+    assert given["environment"]["BREEZE_LAB_SHARE_URL"] == f"http://{port}/breeze-lab"
 
 
 # -- the proxy, for real ------------------------------------------------------
