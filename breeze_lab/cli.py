@@ -221,11 +221,17 @@ def _lab(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _warm_up() -> None:
-    from breeze_lab import session
+    from breeze_lab import accounts, session
 
     try:
         session.start_practice()
         processes.ensure(settings.folders().runtime, "relay", "breeze_lab.relay")
+        last, _ = accounts.look()
+        if last is not None and last.practice and not last.rehearsal and not last.good:
+            # Who was on the practice market is there again: dashboards and share links go on
+            # before a notebook is run. By a process that ends, as a login loads the SDK.
+            again = "from breeze_lab.cli import main; main(['login', 'practice'])"
+            subprocess.run([sys.executable, "-c", again], stdout=subprocess.DEVNULL, check=False)
     except BreezeLabError as exc:
         print(f"{type(exc).__name__}: {exc}", file=sys.stderr)
 

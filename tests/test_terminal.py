@@ -18,7 +18,7 @@ import pytest
 from browser_by_hand import Browser
 from waiting import until
 
-from breeze_lab import accounts, processes, session, settings, vault
+from breeze_lab import accounts, cli, processes, session, settings, vault
 
 COMMAND = [sys.executable, "-c", "import sys; from breeze_lab.cli import main; sys.exit(main())"]
 
@@ -293,3 +293,23 @@ def test_a_forged_redirect_is_refused_here_too(record, redirect):
     until(lambda: accounts.facts() is not None, "the login")
     assert page.headers["Cache-Control"] == "no-store"
     assert browser.cookies
+
+
+def test_who_was_on_the_practice_market_is_so_again(record):
+    """The next start logs in anew, so that a share link needs no notebook first; not after a logout."""
+    runtime = settings.folders().runtime
+    try:
+        session.login_practice()
+        first = accounts.facts()
+        assert first.good
+        processes.stop(runtime, "practice")
+        assert not accounts.look()[0].good
+        cli._warm_up()
+        now = accounts.facts()
+        assert now.good
+        assert now.serial != first.serial
+        session.logout()
+        cli._warm_up()
+        assert accounts.facts() is None
+    finally:
+        processes.stop(runtime, "relay")
