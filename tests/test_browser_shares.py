@@ -204,6 +204,8 @@ def test_a_withdrawn_link_is_dead_within_a_second(browser, page, link):
     assert time.monotonic() - begun < within(1.0)
     assert viewer.page.locator(CHART).count() == 0
     assert viewer.page.locator(".bl-ended-page").is_visible()
+    page.locator(f"{CHART} .bl-share-said", has_text="Withdrawn").wait_for(timeout=30_000)
+    assert page.locator(f"{CHART} .bl-share-made").is_hidden()  # nobody copies a dead link
     picture(viewer.page, "share-ended")
     answer = viewer.page.goto(link)
     assert answer.status == 404

@@ -102,6 +102,7 @@ class ShareBox {
       return;
     }
     const url = body.url ?? `${base_url()}${body.path}`; // the first where the Hub keeps it
+    this.made = body.share.name;
     this.part("link").value = url;
     this.part("open").href = url;
     this.part("made").hidden = false;
@@ -130,6 +131,7 @@ class ShareBox {
       end.addEventListener("click", async () => {
         end.disabled = true;
         const { status, body: said } = await ask_server(`api/shares?name=${one.name}`, { method: "DELETE" });
+        if (status === 200 && one.name === this.made) this.part("made").hidden = true;
         put(this.part("said"), status === 200 ? "Withdrawn." : said?.message ?? "The Jupyter server does not answer.");
         this.list();
       });
