@@ -162,6 +162,11 @@ def test_what_a_notebook_publishes_outlives_kernel_and_process(lab, browser):
     assert done.returncode == 0, done.stdout + done.stderr
     page = opened(browser, lab, "breeze-lab/dash/published", width=390, height=844, scheme="dark")
     clock(page)
+    fonts = [
+        page.locator(one).first.evaluate("(node) => getComputedStyle(node).fontFamily")
+        for one in (".bl-published li", ".breeze-lab-dash")
+    ]
+    assert fonts[0] == fonts[1]
     picture(page, "published-390-dark")
     page.get_by_role("link", name="A function").click()
     page.get_by_text("product 21").wait_for(timeout=60_000)

@@ -32,6 +32,8 @@ __all__ = ["Head", "Jobs", "Market", "applications", "framed", "theme"]
 _AGE_MS: Final = 10_000
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (10, "s"))
 _STYLES: Final = """
+h1, p, li { font-family: Inter, system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+p, li { font-size: 14px; }
 h1 { color: var(--jp-ui-font-color1); font-size: 18px; margin: 6px 0; overflow-wrap: anywhere; }
 p, li { color: var(--jp-ui-font-color1); margin: 4px 0; overflow-wrap: anywhere; }
 .bl-soft { color: var(--jp-ui-font-color2); font-size: 12.5px; }
