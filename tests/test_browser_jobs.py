@@ -53,6 +53,17 @@ def picture(page, name):
         page.screenshot(path=Path(PICTURES) / f"jobs-{name}.png")
 
 
+def parameter_added(page):
+    """Press for a parameter; a form that is just drawn anew lets the press go by."""
+    page.get_by_title("Add new parameter").click()
+    field = page.locator("[name=parameter-0-name]")
+    for _ in range(50):
+        if field.count():
+            return True
+        page.wait_for_timeout(100)
+    return False
+
+
 def test_the_form_of_jupyterlab_makes_a_job_on_market_time(lab, browser):
     """From the file's menu to the list of definitions; the book has the phrase and the number."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
@@ -63,7 +74,7 @@ def test_the_form_of_jupyterlab_makes_a_job_on_market_time(lab, browser):
     entry.click(button="right")
     page.locator(".lm-Menu-itemLabel").get_by_text("Create Job", exact=True).click()
     page.get_by_label("Run on a schedule").wait_for(timeout=60_000)
-    page.get_by_title("Add new parameter").click()
+    until(lambda: parameter_added(page), "the field of a parameter")
     page.locator("[name=parameter-0-name]").fill("top")
     page.locator("[name=parameter-0-value]").fill("5")
     page.get_by_text("Additional options").click()

@@ -9,7 +9,8 @@ import random
 import socket
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,6 +32,13 @@ ROUNDS = int(os.environ.get("BREEZE_LAB_ROUNDS", "0"))
 #: What must be kept, in seconds.
 SEEN_S, LIVE_S = 5.0, 2.0
 SHARES = [Share(f"NSE:S{n}", f"4.1!{1000 + n}") for n in range(8)]
+
+
+def exchange() -> str:
+    """Return one that trades continuously or is closed: in an auction nobody's silence is judged."""
+    moments = (clock.now(), clock.now() + timedelta(minutes=8))
+    calm = all(clock.phase("cash", moment) in ("open", "closed") for moment in moments)
+    return "NSE" if calm else "MCX"
 
 
 class Numbered:
@@ -113,6 +121,7 @@ class Path:
 @pytest.fixture(scope="module")
 def path(tmp_path_factory) -> Iterator[Path]:
     """Everything that runs, once for all faults, and warm: the relay knows that trades are made."""
+    SHARES[:] = [replace(one, key=f"{exchange()}:S{n}") for n, one in enumerate(SHARES)]
     server = StreamServer(ping_interval_s=20.0)
     proxy = FaultProxy(server.port)
     with (
@@ -345,6 +354,9 @@ def test_instrument_that_falls_silent_alone_is_asked_for_again_and_told(path):
     # Ticks come to whoever is connected; that the server heard of the rooms is another matter.
     rooms = {share.quote_room for share in SHARES}
     until(lambda: len(path.server.alive) == 1 and path.server.rooms == rooms, "all rooms")
+    # Silence is judged by the rhythm before it.
+    heard = len(path.heard.ticks)
+    until(lambda: len(path.heard.ticks) > heard + 40 * len(SHARES), "a rhythm")
     joins = len(path.server.joins)
 
     def told() -> list[tuple[str, str]]:
