@@ -4,8 +4,8 @@
 VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
-# Most of a test run is waiting for real things, so three share two cores well.
-JOBS   ?= 3
+# Most of a test run is waiting for real things, so four share two cores well.
+JOBS   ?= 4
 READY  := $(VENV)/.ready
 RESEARCH := $(VENV)/.research
 COMPILE := --quiet --universal --python-version 3.11 --generate-hashes \
@@ -37,7 +37,7 @@ $(READY): requirements/lock.txt pyproject.toml $(wildcard extensions/kernel/*) $
 lab: $(READY) ## open JupyterLab at notebooks/00_start_here.ipynb, practice market connected
 	@$(BIN)/breeze-lab lab --folder notebooks $(ARGS)
 
-test: $(READY) browser research ## run every test, three files at a time (about fifteen minutes)
+test: $(READY) browser research ## run every test, four files at a time (about fifteen minutes)
 	@$(BIN)/python tests/second_look.py -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY) ## ruff and mypy

@@ -1,6 +1,6 @@
 """Run the tests, and those files that fail a second time, alone: ``python tests/second_look.py ARGS``.
 
-Three test files share two cores, and many of them drive a real browser or wait for
+Four test files share two cores, and many of them drive a real browser or wait for
 real processes. A file that fails in that company is run again by itself: what is
 wrong is wrong again, what was only crowded out is named at the end, so that it can
 be mended. Where more than a few files fail there is no second look.
