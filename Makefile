@@ -19,7 +19,7 @@ help: ## list the targets
 setup: $(READY) ## build .venv with everything pinned
 
 # Pinned by hash and byte-compiled: without bytecode the first import of pandas takes four times as long.
-$(READY): requirements/lock.txt pyproject.toml $(wildcard extensions/kernel/*) $(wildcard extensions/breeze_lab_server/jupyter-config/*) $(wildcard extensions/labextension/* extensions/labextension/static/*)
+$(READY): requirements/lock.txt pyproject.toml hatch_build.py breeze_lab/_reader.c $(wildcard extensions/kernel/*) $(wildcard extensions/breeze_lab_server/jupyter-config/*) $(wildcard extensions/labextension/* extensions/labextension/static/*)
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Breeze Lab needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make $(MAKECMDGOALS) PYTHON=python3.12")'
 	@echo "Setting up $(VENV): about a minute, once."
 	@if command -v uv >/dev/null 2>&1; then \

@@ -93,12 +93,15 @@ def decoding(rounds: int, repeats: int = 2000) -> None:
 
     texts = [json.dumps(frame, separators=(",", ":")) for frame in _RECORDED]
     raws = [text.encode() for text in texts]
-    ours, rival = [], []
+    ours, plain, rival = [], [], []
     for _ in range(rounds):
         rival.append(_each(sdk, texts, repeats))
         ours.append(_each(decode, raws, repeats))
-    print(figure("relay", "decode_vs_sdk", [x * 1e6 for x in ours], [x * 1e6 for x in rival],
-                 "us of CPU for a frame"))  # fmt: skip
+        with frames.uncompiled():
+            plain.append(_each(decode, raws, repeats))
+    for name, side in (("decode_vs_sdk", ours), ("decode_uncompiled_vs_sdk", plain)):
+        print(figure("relay", name, [x * 1e6 for x in side], [x * 1e6 for x in rival],
+                     "us of CPU for a frame"))  # fmt: skip
 
 
 def _each(work: Callable[[Any], object], items: list[Any], repeats: int) -> float:

@@ -4,12 +4,17 @@ Owns the fast way to what `breeze_lab.ticks.decode_frame` makes of a frame: one
 typed read by the layout of its room, and everything that needs arithmetic,
 times and turnover, only when somebody asks. What a typed read does not take,
 numbers in quotes for one, goes the slow way, so that both always agree.
+
+The typed read is msgspec's. Where a C compiler was when the package was built,
+`breeze_lab._reader` takes the frames that are written plainly, nearly all of
+them, in half the time and leaves the others to it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -18,17 +23,23 @@ from breeze_lab import clock, ticks
 from breeze_lab.errors import BadResponse
 from breeze_lab.ticks import Depth, DepthLevel, Tick, decode_frame
 
+try:
+    from breeze_lab._reader import Reader
+except ImportError:  # there was no compiler
+    Reader = None  # type: ignore[assignment,misc]
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
-__all__ = ["Book", "Quote", "Value", "decode"]
+__all__ = ["Book", "Quote", "Value", "decode", "uncompiled"]
 
 _LIMIT: Final = 2**53  # as in `ticks`: no number of a market comes near
 _Price: TypeAlias = Annotated[float, Meta(gt=-_LIMIT, lt=_LIMIT)] | None
 _Whole: TypeAlias = Annotated[int, Meta(gt=-_LIMIT, lt=_LIMIT)] | None
 #: Unix seconds up to the year 9999, where datetimes end.
-_Seconds: TypeAlias = Annotated[int, Meta(ge=0, le=253_370_764_800)] | None
+_Moment: TypeAlias = Annotated[int, Meta(ge=0, le=253_370_764_800)]
+_Seconds: TypeAlias = _Moment | None
 
 
 class Quote(msgspec.Struct, frozen=True, gc=False):
@@ -234,19 +245,19 @@ class Book(msgspec.Struct, frozen=True, gc=False):
 
 class _BookNse(Book, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
     room: str
-    seconds: Annotated[int, Meta(ge=0, le=253_370_764_800)]
+    seconds: _Moment
     rows: tuple[_Row, ...]
 
 
 class _BookBfo(Book, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
     room: str
-    seconds: Annotated[int, Meta(ge=0, le=253_370_764_800)]
+    seconds: _Moment
     rows: tuple[_RowBfo, ...]
 
 
 class _BookBse(Book, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
     room: str
-    seconds: Annotated[int, Meta(ge=0, le=253_370_764_800)]
+    seconds: _Moment
     rows: tuple[_RowBse, ...]
 
 
@@ -254,27 +265,72 @@ class _BookBse(Book, frozen=True, gc=False, array_like=True, forbid_unknown_fiel
 Value: TypeAlias = Quote | Tick | Book | Depth
 _Decoder: TypeAlias = "Callable[[bytes], Value]"
 
+_Layouts: TypeAlias = "dict[tuple[bytes, ...], tuple[_Decoder, ...]]"
+
 _loose: Final = msgspec.json.Decoder().decode
-#: The layouts by kind of room, the likelier first.
-_CASH: Final = msgspec.json.Decoder(_Cash).decode
-_DERIVATIVE: Final = msgspec.json.Decoder(_Derivative).decode
-_LAYOUTS: Final[dict[tuple[bytes, ...], tuple[_Decoder, ...]]] = {
-    (b"3", b"1"): (msgspec.json.Decoder(_Index).decode,),
-    (b"1", b"2"): (msgspec.json.Decoder(_BookBse).decode,),
-    (b"8", b"2"): (msgspec.json.Decoder(_BookBfo).decode,),
-    (b"4", b"2"): (msgspec.json.Decoder(_BookNse).decode,),
-    (b"13", b"2"): (msgspec.json.Decoder(_BookNse).decode,),
-    (b"8", b"1"): (_DERIVATIVE, _CASH),
-    (b"13", b"1"): (_DERIVATIVE, _CASH),
-    (b"4", b"1"): (_CASH, _DERIVATIVE),
-    (b"1", b"1"): (_CASH, _DERIVATIVE),
-}
+#: What a `Reader` calls the types of the layouts.
+_KINDS: Final[dict[Any, str]] = {
+    str: "t", Any: "a", _Price: "p", _Whole: "w", _Moment: "m", _Seconds: "s",
+    str | _Price: "v", _Whole | Literal[""]: "e",
+    tuple[_Row, ...]: "r", tuple[_RowBfo, ...]: "r", tuple[_RowBse, ...]: "r",
+}  # fmt: skip
+
+
+def _layout(made: type[Any], row: type[Any] | None = None, *, compiled: bool = True) -> _Decoder:
+    """Return what reads frames of one layout, those with a book by the layout of its rows."""
+    careful: _Decoder = msgspec.json.Decoder(made).decode
+    if Reader is None or not compiled:
+        return careful
+    try:
+        rows = Reader(row, _kinds(row), careful) if row else None
+        return Reader(made, _kinds(made), careful, rows)
+    except TypeError:  # a msgspec that keeps its fields in another way
+        return careful
+
+
+def _kinds(made: type[Any]) -> str:
+    hints = get_type_hints(made, include_extras=True)
+    return "".join(_KINDS[hints[name]] for name in made.__struct_fields__)
+
+
+def _layouts(*, compiled: bool = True) -> _Layouts:
+    """Return the layouts by kind of room, the likelier first."""
+    cash = _layout(_Cash, compiled=compiled)
+    derivative = _layout(_Derivative, compiled=compiled)
+    nse = _layout(_BookNse, _Row, compiled=compiled)
+    return {
+        (b"3", b"1"): (_layout(_Index, compiled=compiled),),
+        (b"1", b"2"): (_layout(_BookBse, _RowBse, compiled=compiled),),
+        (b"8", b"2"): (_layout(_BookBfo, _RowBfo, compiled=compiled),),
+        (b"4", b"2"): (nse,),
+        (b"13", b"2"): (nse,),
+        (b"8", b"1"): (derivative, cash),
+        (b"13", b"1"): (derivative, cash),
+        (b"4", b"1"): (cash, derivative),
+        (b"1", b"1"): (cash, derivative),
+    }
+
+
+_LAYOUTS: Final = _layouts()
 #: The beginning of a frame, long enough for a room of six digits.
 _HEAD: Final = slice(12)
 _ROOM: Final = re.compile(rb'\["(\d\d?)\.([12])!')
 #: The layout that read the last frame with the same beginning.
 _learnt: Final[dict[bytes, _Decoder]] = {}
 _MOST_LEARNT: Final = 20_000
+
+
+@contextlib.contextmanager
+def uncompiled() -> Iterator[None]:
+    """Read without the compiled reader for a while: for tests and benchmarks."""
+    kept = dict(_LAYOUTS)
+    _learnt.clear()
+    _LAYOUTS.update(_layouts(compiled=False))
+    try:
+        yield
+    finally:
+        _LAYOUTS.update(kept)
+        _learnt.clear()
 
 
 def decode(raw: bytes) -> Value:

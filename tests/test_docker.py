@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import os
 import re
 import shutil
 import socket
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -108,6 +110,36 @@ def test_the_image_is_nobodys_root_and_says_how_it_is():
     stages = {line.partition(" AS ")[2] for line in lines if line.startswith("FROM")}
     bases = {line.split()[1] for line in lines if line.startswith("FROM")}
     assert bases - stages == {"${BASE_IMAGE}"}
+
+
+def built(folder, *, without=()):
+    """Build the wheel as the image does, from what its recipe copies and its context has."""
+    ignored = (DOCKER.parent / ".dockerignore").read_text().splitlines()
+    for line in (DOCKER / "Dockerfile").read_text().split("AS build-hub")[0].splitlines():
+        if not line.startswith("COPY "):
+            continue
+        *sources, target = line.split()[1:]
+        for source in set(sources) - set(without):
+            assert f"!{source.partition('/')[0]}" in ignored, f"{source} is not in the context"
+            here, there = DOCKER.parent / source, folder / target / Path(source).name
+            if here.is_dir():
+                left_out = shutil.ignore_patterns("__pycache__", "*.so")
+                shutil.copytree(here, folder / target, ignore=left_out)
+            else:
+                there.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(here, there)
+    return subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel"],
+        cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, "CC": "false"},
+    )  # fmt: skip
+
+
+def test_the_image_copies_all_that_its_build_reads(tmp_path):
+    """The package can be built from what the recipe copies; one file less is noticed."""
+    assert built(tmp_path / "whole").returncode == 0
+    ran = built(tmp_path / "lacking", without=["hatch_build.py"])
+    assert ran.returncode != 0
+    assert "hatch_build.py" in ran.stderr
 
 
 def test_the_address_that_is_told_leads_in():

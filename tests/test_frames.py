@@ -35,6 +35,18 @@ NUMBERS = ["", "12", "12.5", " 7 ", "x", "C", "1.5C", "infC", "1_0", None, True,
            {"a": 1}]  # fmt: skip
 
 
+@pytest.fixture(scope="module", params=["compiled", "uncompiled"], autouse=True)
+def way(request):
+    """Every test of this file is run both ways."""
+    if request.param == "uncompiled":
+        with frames.uncompiled():
+            yield
+        return
+    if frames.Reader is None:
+        pytest.skip("no compiler was here at the install")
+    yield
+
+
 def text(frame):
     """Return a frame as the JSON text that comes."""
     return json.dumps(frame, separators=(",", ":")).encode()
