@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
+import resource
 import struct
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -155,3 +159,60 @@ def test_only_a_plain_stock_event_goes_the_short_way(message, raw):
     if raw is not None:
         event = wire.SocketIOClient({}).receive(message)
         assert event == wire.Received("stock", (raw,))
+
+
+async def faults(kind: type[Flow], reads: int) -> int:
+    """Return how often fresh pages were needed while so many small messages came."""
+    told = asyncio.Event()
+
+    async def talk(socket) -> None:
+        await socket.recv()
+        for _ in range(reads):
+            socket.transport.write(frame(b"s" * 700))
+            await asyncio.sleep(0.0001)
+        told.set()
+
+    async with serve(talk, "127.0.0.1", 0, compression=None) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with connect(
+            f"ws://127.0.0.1:{port}/", compression=None, create_connection=kind, proxy=None
+        ) as socket:
+            assert isinstance(socket, Flow)
+            socket.tap = len
+            await socket.send(b"go")
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            await told.wait()
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+class AsAsyncioHasIt(Flow):
+    """A flow that reads as much at a time as asyncio asks for: the planted fault."""
+
+    def connection_made(self, transport) -> None:
+        """Undo the smaller reads."""
+        super().connection_made(transport)
+        del transport.max_size
+
+
+def test_a_read_asks_the_system_for_no_memory():
+    """Small reads need no fresh pages; at asyncio's own size each needs two.
+
+    In a process whose C library does not learn from what it was asked for before.
+    """
+    code = "import asyncio, test_relay_flow as t\nprint(asyncio.run(t.faults(t.{}, 300)))"
+    count = {
+        kind.__name__: int(
+            subprocess.run(
+                [sys.executable, "-c", code.format(kind.__name__)],
+                env={
+                    **os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path)),
+                    "MALLOC_MMAP_THRESHOLD_": "131072",
+                },
+                stdout=subprocess.PIPE, check=True, timeout=60,
+            ).stdout
+        )
+        for kind in (AsAsyncioHasIt, Flow)
+    }  # fmt: skip
+    assert count["Flow"] < 100
+    if sys.platform == "linux":
+        assert count["AsAsyncioHasIt"] > 300
