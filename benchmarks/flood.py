@@ -225,7 +225,7 @@ def _read_feed(board: Board, slot: int, port: int, *, paced: bool) -> None:
     def on_paced_event(event: Any) -> None:
         if type(event) is FeedTick:
             counts[slot] += 1
-            latencies.append(clock() - (event.tick.volume or 0) / 1e6)
+            latencies.append(clock() - (event.volume or 0) / 1e6)
         elif isinstance(event, Lost):
             counts[Board.LOST + slot] += (event.last or event.first) - event.first + 1
 
