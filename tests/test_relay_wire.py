@@ -18,7 +18,7 @@ from breeze_lab.errors import SettingsError
 from breeze_lab.relay import link as link_module
 from breeze_lab.relay import wire
 from breeze_lab.relay.link import LinkRefused, open_link, socket_address
-from breeze_lab.relay.upstream import Backoff
+from breeze_lab.relay.upstream import Backoff, Pace
 
 CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR = range(5)
 
@@ -248,3 +248,28 @@ def test_backoff_doubles_with_jitter_up_to_its_limit():
     assert len(set(delays[6:])) > 1
     backoff.reset()
     assert backoff.delay() <= 0.2
+
+
+def test_a_day_of_short_connections_keeps_the_return_quick():
+    """Whatever ended it, a connection that lived five seconds is followed by the next at once."""
+    pace, now = Pace(0.0), 0.0
+    for _ in range(2000):
+        begun, now = now, now + 5.0
+        wait = pace.after(begun, now, connected=True)
+        assert wait <= 1.2
+        now += wait
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_a_server_that_lets_nobody_stay_is_asked_less_often(connected):
+    """Connections that end at once make an outage that grows old, and so does none at all."""
+    pace, now, waits = Pace(0.0), 0.0, []
+    while now < 600:
+        begun, now = now, now + 0.1
+        waits.append(pace.after(begun, now, connected=connected))
+        now += waits[-1]
+    assert max(waits[:200]) <= 1.2
+    assert min(waits[-20:]) >= 2.5
+    assert max(waits) <= 5.0
+    now += 30
+    assert pace.after(now - 30, now, connected=True) <= 0.2

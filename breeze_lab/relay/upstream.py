@@ -34,14 +34,16 @@ if TYPE_CHECKING:
     from breeze_lab.relay.link import Link
     from breeze_lab.settings import Endpoints
 
-__all__ = ["QUOTES", "Backoff", "Login", "Receiver", "Server", "State", "Upstream"]
+__all__ = ["QUOTES", "Backoff", "Login", "Pace", "Receiver", "Server", "State", "Upstream"]
 
 _log: Final = logging.getLogger(__name__)
 
 #: A connection that lived this long was good: the next one may be tried at once.
 _STABLE_S: Final = 20.0
-#: While an outage is young a try a second keeps the promise to be back within two seconds of
-#: the path; later the pace is the one of the broker's own SDK.
+#: An outage begins where a connection ends that lived this long, however often that happens.
+#: While it is young a try a second keeps the promise to be back within two seconds of the path;
+#: later the pace is the one of the broker's own SDK.
+_LIVED_S: Final = 2.0
 _QUICK_CAP_S: Final = 1.2
 _YOUNG_S: Final = 300.0
 _PATIENT_CAP_S: Final = 5.0
@@ -156,6 +158,31 @@ class Backoff:
     def reset(self) -> None:
         """Begin again with the shortest delay."""
         self._next_s = self.first_s
+
+
+class Pace:
+    """How long to wait before the next connection, after all those before it.
+
+    Parameters
+    ----------
+    now_s
+        Of any monotonic clock, seconds, as are all times here.
+    """
+
+    def __init__(self, now_s: float) -> None:
+        """Begin with a young outage."""
+        self._backoff = Backoff()
+        self._good_at_s = now_s
+
+    def after(self, begun_s: float, now_s: float, *, connected: bool) -> float:
+        """Return the seconds to wait when what was begun, and was `connected` or not, ends now."""
+        if connected and now_s - begun_s > _STABLE_S:
+            self._backoff.reset()
+        if connected and now_s - begun_s > _LIVED_S:
+            self._good_at_s = now_s
+        young = now_s - self._good_at_s < _YOUNG_S
+        self._backoff.longest_s = _QUICK_CAP_S if young else _PATIENT_CAP_S
+        return self._backoff.delay()
 
 
 class Upstream:
@@ -336,9 +363,8 @@ class Upstream:
 
     async def _keep(self, login: Login) -> None:
         """Connect, and connect again, until the broker refuses."""
-        backoff = Backoff()
         loop = asyncio.get_running_loop()
-        good_at = loop.time()
+        pace = Pace(loop.time())
         while True:
             begun, wait_s = loop.time(), 0.0
             try:
@@ -356,12 +382,8 @@ class Upstream:
                 self._lost(self._leaving)
                 raise
             self._lost(reason)
-            if loop.time() - begun > _STABLE_S and self.state.state == "connected":
-                backoff.reset()
-                good_at = loop.time()
-            young = loop.time() - good_at < _YOUNG_S
-            backoff.longest_s = _QUICK_CAP_S if young else _PATIENT_CAP_S
-            delay = max(backoff.delay(), wait_s)
+            connected = self.state.state == "connected"
+            delay = max(pace.after(begun, loop.time(), connected=connected), wait_s)
             _log.warning(
                 "The %s stream ended (%s). Next try in %.2f s.", self.server.name, reason, delay
             )
