@@ -85,4 +85,4 @@ hub: .hub/.ready browser ## test the Hub: JupyterHub, its proxy, two people in C
 	@$(BIN)/python -m pytest -m hub $(ARGS)
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .hub dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) breeze_lab/*.so .hub dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
