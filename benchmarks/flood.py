@@ -5,7 +5,8 @@ sends prepared frames, so that it costs next to nothing: what is measured is
 the reader. Everybody shares a `Board`. A flood waits while its slowest reader
 is a window behind, so that nothing is dropped and what is counted is what can
 be kept up; a paced flood sends every tick when it is due, whoever is behind,
-with the microsecond it was due in place of the volume.
+with the microsecond it was due in place of the volume, and the milliseconds by
+which the server was late itself in place of the average price.
 """
 
 from __future__ import annotations
@@ -92,19 +93,21 @@ class Share:
         self.quote_room = f"4.1!{_FIRST_TOKEN + number}"
 
 
-def quote(number: int, time_s: int = _TIME, volume: int = _VOLUME) -> list[Any]:
+def quote(
+    number: int, time_s: int = _TIME, volume: int = _VOLUME, average: float = 891.46
+) -> list[Any]:
     """Return the `number`-th frame, laid out as the broker's recorded quotes of NSE cash."""
     last = 893.75 + number % 97 * 0.05
     return [
         f"4.1!{_FIRST_TOKEN + number % ROOMS}", 885, round(last, 2), 894.75, 884, 0.94,
-        round(last - 0.1, 2), 15, round(last + 0.1, 2), 561, 2, 891.46, volume, 280490, 296628,
+        round(last - 0.1, 2), 15, round(last + 0.1, 2), 561, 2, average, volume, 280490, 296628,
         "70.14C", "", 796.9, 973.9, time_s, 885.4,
     ]  # fmt: skip
 
 
-def _message(number: int, time_s: int = _TIME, volume: int = _VOLUME) -> bytes:
+def _message(number: int, *values: Any) -> bytes:
     """Return a frame as the unmasked websocket message that carries it."""
-    event = json.dumps(["stock", quote(number, time_s, volume)], separators=(",", ":"))
+    event = json.dumps(["stock", quote(number, *values)], separators=(",", ":"))
     text = b"42" + event.encode()
     return (
         b"\x81"
@@ -173,7 +176,8 @@ async def _pace(socket: Any, board: Board, per_second: int) -> None:
     while board.counts[Board.GO]:
         now, parts = time.monotonic(), []
         while (due := began + sent * step) <= now:
-            parts.append(_message(sent, int(time.time()), int(due * 1e6)))
+            late_ms = round((now - due) * 1000, 3)
+            parts.append(_message(sent, int(time.time()), int(due * 1e6), late_ms))
             sent += 1
         if parts:
             socket.transport.write(b"".join(parts))
@@ -202,7 +206,7 @@ def _read_feed(board: Board, slot: int, port: int, *, paced: bool) -> None:
     from breeze_lab.feed import Feed, FeedTick, Lost
 
     counts = board.counts
-    latencies: list[float] = []
+    latencies: list[tuple[float, float]] = []  # of each tick, and of the server alone
     clock = time.monotonic
 
     called = newest = 0
@@ -225,7 +229,8 @@ def _read_feed(board: Board, slot: int, port: int, *, paced: bool) -> None:
     def on_paced_event(event: Any) -> None:
         if type(event) is FeedTick:
             counts[slot] += 1
-            latencies.append(clock() - (event.volume or 0) / 1e6)
+            late_s = clock() - (event.volume or 0) / 1e6
+            latencies.append((late_s, (event.average_price or 0.0) / 1000))
         elif isinstance(event, Lost):
             counts[Board.LOST + slot] += (event.last or event.first) - event.first + 1
 

@@ -11,8 +11,11 @@ program of the SDK that has the machine for itself; what all ten get together is
 printed beside it, and so is ``callback10_vs_sdk10``, where the rival is what the
 slowest of ten programs of the SDK gets, as ten notebooks would have it.
 ``p99_ms`` counts from the moment a tick was due, so whoever is late, the server,
-the relay or the notebook, it shows, and on a busy machine the machine does too:
-``load`` says how busy it was.
+the relay or the notebook, it shows, and on a busy machine the machine does too.
+Beside it stand what relay and notebook added to it, ``added``, which counts from
+the moment the server wrote; how late the server was, which has nothing else to do
+than to write in time, ``server``; and which share of two processors' time went to
+somebody else while two processes of ours wanted all of it, ``stolen_percent``.
 """
 
 from __future__ import annotations
@@ -170,7 +173,7 @@ class _Seen:
     cpu: dict[str, float]
     lost: int
     seconds: float
-    latencies: list[float]
+    latencies: list[tuple[float, float]]
     resident: tuple[float, float]
 
 
@@ -215,14 +218,36 @@ def latency(seconds: float) -> None:
     """Print how late callbacks are at 5,000 ticks a second, and what a consumer costs the relay."""
     ten = _measure("feed", _CONSUMERS, seconds, paced=True)
     one = _measure("feed", 1, seconds, paced=True)
+    stolen = round(_stolen_percent(), 1)
     for name, seen in (("", ten), ("_one_consumer", one)):
-        late = sorted(seen.latencies)
-        p50, p99, most = (late[min(int(len(late) * at), len(late) - 1)] for at in (0.5, 0.99, 1))
-        _print(f"p99_ms{name}", round(p99 * 1000, 2), p50=round(p50 * 1000, 2),
-               max=round(most * 1000, 2), per_second=_PER_SECOND, lost=seen.lost)  # fmt: skip
+        late = sorted(late for late, _ in seen.latencies)
+        p50, p99, most = (_quantile_ms(late, at) for at in (0.5, 0.99, 1))
+        added = _quantile_ms(sorted(late - server for late, server in seen.latencies), 0.99)
+        server = _quantile_ms(sorted(server for _, server in seen.latencies), 0.99)
+        _print(f"p99_ms{name}", p99, p50=p50, max=most, added=added, server=server,
+               per_second=_PER_SECOND, lost=seen.lost, stolen_percent=stolen)  # fmt: skip
     extra = (ten.cpu["relay"] / ten.seconds - one.cpu["relay"] / one.seconds) / (_CONSUMERS - 1)
     _print("cpu_percent_per_extra_consumer", round(extra * 100, 2), per_second=_PER_SECOND,
            relay_percent_with_one=round(one.cpu["relay"] / one.seconds * 100, 1))  # fmt: skip
+
+
+def _quantile_ms(ordered: list[float], at: float) -> float:
+    return round(ordered[min(int(len(ordered) * at), len(ordered) - 1)] * 1000, 2)
+
+
+def _stolen_percent(seconds: float = 2.0) -> float:
+    """Return how much of two processors' time does not come to two processes that want it all."""
+    code = (
+        "import sys, time\nbegun = last = time.monotonic(); stolen = 0.0\n"
+        f"while last < begun + {seconds}:\n"
+        "    now = time.monotonic(); stolen += (now - last) * (now - last > 0.0005); last = now\n"
+        "print(stolen / (last - begun))"
+    )
+    pair = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(min(2, os.cpu_count() or 1))
+    ]
+    return 100 * max(float(one.communicate(timeout=60)[0]) for one in pair)
 
 
 def memory(seconds: float) -> None:
@@ -270,7 +295,7 @@ def _measure(
         board.counts[Board.GO] = 0
         if not paced:
             return seen
-        late: list[float] = []
+        late: list[tuple[float, float]] = []
         for process in started:
             told, _ = process.communicate("", timeout=30)
             own = json.loads(told)

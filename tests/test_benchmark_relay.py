@@ -40,6 +40,7 @@ def test_decoding_and_bars_are_measured(printed):
     relay.bars(rounds=1)
     figures = printed()
     assert figures["decode_vs_sdk"]["ratio"] > 4
+    assert figures["decode_uncompiled_vs_sdk"]["ratio"] > 4
     assert figures["bars_vs_pandas"]["ratio"] > 50
 
 
@@ -50,4 +51,7 @@ def test_lateness_and_growth_are_measured(printed, monkeypatch):
     figures = printed()
     assert 0 < figures["p99_ms"]["p50"] <= figures["p99_ms"]["ours"] <= figures["p99_ms"]["max"]
     assert figures["p99_ms"]["lost"] == 0
+    assert 0 < figures["p99_ms"]["added"] <= figures["p99_ms"]["ours"]
+    assert 0 < figures["p99_ms"]["server"] <= figures["p99_ms"]["max"]
+    assert 0 <= figures["p99_ms"]["stolen_percent"] <= 100
     assert "cpu_percent_per_extra_consumer" in figures
