@@ -208,6 +208,18 @@ def test_some_days_trend_and_some_go_to_and_fro():
     assert to_and_fro[FULL] > 1.3 * to_and_fro[CLEAN]
 
 
+def test_a_day_does_not_lie_flat_at_its_high_or_low():
+    """An index turns back at the edges of its day: no two minutes in a row close there."""
+    prices, nifty = Prices(1, None), universe().cash["NSE", "NIFTY"]
+    days = [number for number in range(200, 400) if prices.is_open_day(nifty, number)][:60]
+    assert len(days) == 60
+    for number in days:
+        bars = prices.minutes(nifty, number)
+        for edge in (bars.high.max(), bars.low.min()):
+            there = bars.close == edge
+            assert not (there[1:] & there[:-1]).any(), number
+
+
 def test_the_first_minutes_are_a_burst_and_lunch_is_quiet():
     """Volume is several times as high at first, lowest at noon; even when both are off."""
     days = trading_days(date(2026, 6, 1), day_number(date(2026, 7, 30))).tolist()

@@ -220,5 +220,8 @@ def minute_closes(
             step = max(step, _WIDE_STEP * opened)
         # Trades alternate between bid and ask, so a price rarely stands still for long.
         way += (uniform(bits(prices.key("bounce", contract.key), counter)) - 0.5) * step
+    # A way that would leave the day's range turns back at its edge; it does not lie flat there.
+    way = high - np.abs(high - way)
+    way = low + np.abs(way - low)
     closes: Ints = np.rint(np.clip(way, low, high)).astype(np.int64)
     return closes
