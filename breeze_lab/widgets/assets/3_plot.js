@@ -1,6 +1,20 @@
 // The plot: Bokeh's two panes, and over them what moves with the mouse and the last price.
 // Crosshair, tags and tooltip are page elements, so that moving the mouse repaints no candle.
 
+/**
+ * Let Bokeh leave alone what does not change: with each paint it writes some fifty style sheets
+ * anew, almost all of them as they were, and for each of them the browser looks at styles again.
+ */
+function spare_styles(view) {
+  const sheets = view._css_vars && Object.getPrototypeOf(view._css_vars);
+  if (typeof sheets?._update !== "function" || sheets.spared) return;
+  const update = sheets._update;
+  sheets._update = function (css) {
+    if (this.el.textContent !== css) update.call(this, css);
+  };
+  sheets.spared = true;
+}
+
 class Plot {
   /**
    * @param {HTMLElement} element where to draw
@@ -22,6 +36,7 @@ class Plot {
     const target = this.element.querySelector(".bl-canvas");
     const views = await this.Bokeh.embed.embed_item(item, target);
     this.root = views.roots[0];
+    spare_styles(this.root);
     this.document = this.root.model.document;
     const find = (name) => this.document.get_model_by_name(name);
     this.history = find("history");
