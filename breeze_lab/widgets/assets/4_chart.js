@@ -3,6 +3,7 @@
 const REPAINT_MS = 100; // ten repaints a second
 const BURST = 3; // as many may follow each other at once when it was quiet before
 const STALE_S = 15;
+const ASKED_MS = 100; // the longest that a socket which opens keeps the first picture waiting
 const LEGEND_PX = 19; // of one line; asking the page for it would lay it out again at each paint
 
 /** What a broker's stream that is not connected means to a reader. */
@@ -68,8 +69,11 @@ class Chart {
   }
 
   async start() {
-    this.listen(); // the relay answers while Bokeh draws
+    const asked = this.listen();
     const Bokeh = await load_bokeh(this.config.bokeh, this.model);
+    // Drawing keeps the page busy: a socket that opens meanwhile could not even ask. Asked before,
+    // the relay answers while Bokeh draws.
+    await Promise.race([asked, new Promise((resolve) => setTimeout(resolve, ASKED_MS))]);
     if (this.closed) return;
     this.plot = new Plot(this.part("plot"), Bokeh, this.config, this.bars);
     await this.plot.draw(JSON.parse(this.model.get("figure")));
@@ -94,17 +98,21 @@ class Chart {
     this.badge();
   }
 
+  /** Listen to the relay; return a promise that is kept when it has been asked, or cannot be. */
   listen() {
     const { key, room, anchor_s, interval, market } = this.config;
-    this.close_feed = open_feed({
-      model: this.model, client: `chart ${key}`, instruments: [{ key, room, anchor_s }],
-      bars: [interval], market,
-      on_message: (message) => this.take(message),
-      on_link: (link) => {
-        this.link = link;
-        if (link !== "open") this.upstream = null;
-        this.badge();
-      },
+    return new Promise((resolve) => {
+      this.close_feed = open_feed({
+        model: this.model, client: `chart ${key}`, instruments: [{ key, room, anchor_s }],
+        bars: [interval], market,
+        on_message: (message) => this.take(message),
+        on_link: (link) => {
+          this.link = link;
+          if (link !== "open") this.upstream = null;
+          this.badge();
+          resolve();
+        },
+      });
     });
   }
 
