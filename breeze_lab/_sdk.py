@@ -333,6 +333,10 @@ class Client:
         breeze.secret_key = self._secret.tell()
         breeze.api_handler = sdk.ApificationBreeze(breeze)
 
+    def prepare(self) -> None:
+        """Load now what the first call would load; nothing is sent. On any thread."""
+        self._open()
+
     def raw(self) -> Any:
         """Return the logged-in, unmodified ``BreezeConnect``, its name tables filled.
 

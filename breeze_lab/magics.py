@@ -53,7 +53,7 @@ class BreezeMagics(Magics):
 
             known = session.joined()
             if known is not None:
-                warmup.begin()
+                warmup.begin(known)
                 print(  # noqa: T201 - see below
                     f"Logged in to {'the practice market' if known.practice else 'ICICI Direct'} "
                     f"as {known.identity.name} until {known.until:%d-%m-%Y %H:%M} IST: all your "
@@ -62,7 +62,7 @@ class BreezeMagics(Magics):
             return Login(rehearse=bool(words))
         options = _options(words[1:])
         now = session.login_practice(**options)
-        warmup.begin()
+        warmup.begin(now)
         print(  # noqa: T201 - a magic answers by printing
             f"Practice market: logged in as {now.identity.name} until "
             f"{now.until:%d-%m-%Y %H:%M} IST. No account, no real money."

@@ -12,6 +12,7 @@ from urllib.request import ProxyHandler, build_opener
 
 import pytest
 from jupyter_client.manager import KernelManager
+from waiting import until
 
 from breeze_lab import processes
 
@@ -120,12 +121,22 @@ def test_after_a_login_the_first_chart_finds_its_libraries_loaded(logged_in):
     assert told["text"].split() == ["numpy", "pyarrow.parquet", "requests", "anywidget"]
 
 
+def test_after_a_login_our_rooms_are_entered_between_cells(logged_in):
+    """The first chart finds them loaded, too, and still without Bokeh."""
+    ready = (
+        "import sys\n"
+        "from breeze_lab import warmup\n"
+        "print(*[name for name in (*warmup._ROOMS, 'bokeh') if name not in sys.modules])"
+    )
+    until(lambda: logged_in.run(ready)["text"].split() == ["bokeh"], "our rooms", 60)
+
+
 _AT_ONCE = """
 import sys, threading
 sys.modules["requests"] = None  # a library that is not there
 from breeze_lab import warmup
-warmup.begin()
-warmup.begin()
+warmup.begin(None)  # a session whose SDK cannot be loaded
+warmup.begin(None)
 warming = [one for one in threading.enumerate() if one.name == "breeze-lab-warmup"]
 import breeze_lab.historical, breeze_lab.widgets.live_chart, pyarrow.parquet
 assert len(warming) < 2
