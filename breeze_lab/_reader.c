@@ -1,4 +1,4 @@
-/* The reader of plain frames: what msgspec makes of them, in half its time.
+/* The reader of plain frames: what msgspec makes of them, in two thirds of its time.
 
    A frame is plain when it is written as the broker writes nearly all of them:
    no blanks, no escapes, no exponents, numbers of at most fifteen digits. Such a frame becomes the very Struct that msgspec would

@@ -7,7 +7,7 @@ numbers in quotes for one, goes the slow way, so that both always agree.
 
 The typed read is msgspec's. Where a C compiler was when the package was built,
 `breeze_lab._reader` takes the frames that are written plainly, nearly all of
-them, in half the time and leaves the others to it.
+them, in two thirds of the time and leaves the others to it.
 """
 
 from __future__ import annotations
