@@ -144,6 +144,17 @@ def test_every_byte_may_be_another(name):
 
 
 @compiled
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_nothing_may_stand_in_every_place(name):
+    """A null is nothing where msgspec takes it for that, and refused where that refuses it."""
+    made, row, frame = LAYOUTS[name]
+    read, other = reader(made, row)
+    for place in range(len(frame)):
+        raw = text([*frame[:place], None, *frame[place + 1 :]])
+        assert outcome(read, raw) == outcome(other.careful, raw), raw
+
+
+@compiled
 def test_what_is_no_bytes_is_handed_on_as_it_is():
     """A view, a text and a longer tail go to msgspec, which knows them."""
     read, other = reader(frames._Cash)
